@@ -1,0 +1,105 @@
+"""A versioned folder on disk: data files and one ``manifest.json`` that says what they are.
+
+The manifest is written last and replaced in one step, so a folder without a valid manifest is not an
+artifact, and a file the manifest does not list does not belong to it. No file is a pickle.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from valuecast.errors import ModelError, ValuecastError
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+_HASHED_UP_TO = 256 * 2**20  # larger files are checked by their size alone: hashing a log at each opening is not free
+
+Facts = dict[str, Any]
+PACKAGES = ("valuecast", "duckdb", "ibis-framework", "lightgbm", "numpy", "polars", "scikit-learn", "scipy")
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of the packages that decide what an artifact contains."""
+    return {name: version(name) for name in PACKAGES}
+
+
+def commit(folder: Path, *, kind: str, facts: Facts, files: Iterable[str]) -> None:
+    """Write the manifest of ``folder``, which makes its ``files`` one artifact of ``kind``."""
+    listed = {name: _identity(folder / name) for name in sorted(files)}
+    manifest = {"format": FORMAT, "kind": kind, "versions": versions(), **facts, "files": listed}
+    draft = folder / f".{MANIFEST}.{uuid.uuid4().hex[:8]}"
+    with draft.open("w", encoding="utf-8") as stream:
+        json.dump(manifest, stream, indent=1, ensure_ascii=False, allow_nan=False)
+        stream.write("\n")
+        stream.flush()
+        os.fsync(stream.fileno())
+    draft.replace(folder / MANIFEST)
+
+
+def save(folder: Path, *, kind: str, facts: Facts, write: Callable[[Path], None]) -> None:
+    """Write an artifact beside ``folder`` and move it there whole.
+
+    Raises:
+        ModelError: ``folder`` exists and is not an artifact of this kind; it is left as it is.
+    """
+    if folder.exists() and any(folder.iterdir() if folder.is_dir() else [folder]):
+        load(folder, kind=kind)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    draft = folder.parent / f".{folder.name}.{uuid.uuid4().hex[:8]}"
+    draft.mkdir()
+    try:
+        write(draft)
+        files = [str(path.relative_to(draft)) for path in draft.rglob("*") if path.is_file()]
+        commit(draft, kind=kind, facts=facts, files=files)
+        if folder.exists():
+            shutil.rmtree(folder)
+        draft.rename(folder)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def load(folder: Path, *, kind: str, error: type[ValuecastError] = ModelError) -> Facts:
+    """Read and check the manifest of ``folder``.
+
+    Raises:
+        ValuecastError: of the type ``error``; the folder is absent, of another kind or version, or damaged.
+    """
+    where = str(folder)
+    again = f"Make the {kind} again, or copy the folder again from where it was made."
+    if not folder.is_dir():
+        raise error(f"no such {kind} folder", where=where, remedy="Check the path.")
+    try:
+        manifest: Facts = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        found, number, files = manifest["kind"], manifest["format"], manifest["files"]
+    except FileNotFoundError:
+        raise error(f"not a {kind}: it has no {MANIFEST}", where=where, remedy=again) from None
+    except (ValueError, KeyError, TypeError, UnicodeDecodeError):
+        raise error(f"{MANIFEST} is damaged", where=where, remedy=again) from None
+    if found != kind:
+        raise error(f"this folder holds a {found}, not a {kind}", where=where, remedy=f"Give the path of a {kind}.")
+    if number != FORMAT:
+        remedy = f"This valuecast reads format {FORMAT}: use the version that wrote it, or make it again."
+        raise error(f"format {number} is not understood", where=where, remedy=remedy)
+    for name, expected in files.items():
+        path = folder / name
+        if not path.is_file():
+            raise error(f"the file {name} is missing", where=where, remedy=again)
+        if _identity(path) != expected:
+            raise error(f"the file {name} is damaged or was changed", where=where, remedy=again)
+    return manifest
+
+
+def _identity(path: Path) -> dict[str, Any]:
+    size = path.stat().st_size
+    if size > _HASHED_UP_TO:
+        return {"bytes": size}
+    with path.open("rb") as stream:
+        return {"bytes": size, "sha256": hashlib.file_digest(stream, "sha256").hexdigest()}

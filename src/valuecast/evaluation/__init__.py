@@ -1,0 +1,1 @@
+"""Evaluation: one predictor, a comparison of several, and the ladder of rungs over origins."""

@@ -1,0 +1,232 @@
+"""The event log: what happened, to whom, when, and the span for which that is known."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import ibis
+import ibis.expr.types as ir
+import polars as pl
+
+from valuecast import columns as c
+from valuecast import moments
+from valuecast.errors import LogError, SourceError
+from valuecast.events.schema import CANONICAL_TYPES, Kind, Span, identified, quote
+from valuecast.moments import Moment, moment
+
+
+@dataclass(frozen=True)
+class SideTable:
+    """Attributes of items or of users.
+
+    A row holds from ``valid_from`` on; where the table has no such column every attribute is static:
+    somebody declared that it does not know the future.
+    """
+
+    table: ir.Table
+    key: str
+    attributes: Mapping[str, Kind]
+
+    @property
+    def dated(self) -> bool:
+        """Whether attributes change with time."""
+        return c.VALID_FROM in self.table.columns
+
+    def before(self, at: Moment) -> SideTable:
+        """Return what was known before ``at``."""
+        if not self.dated:
+            return self
+        return replace(self, table=self.table.filter(self.table[c.VALID_FROM] < ibis.literal(moment(at))))
+
+
+@dataclass(frozen=True)
+class EventLog:
+    """Events, items and users of one shop, and the span they are known for.
+
+    ``before`` and ``between`` are the only ways to cut a log in time. Nothing is mutated.
+
+    Attributes:
+        events: the canonical event table (see ``valuecast.columns``) with the shop's ``fields``.
+        fields: the shop's own columns of the event table and their types.
+        digest: which rows the uncut log holds, whatever their order (see ``content_digest``).
+        about: what the data set says of itself, for every page that shows a result on it.
+        origin: where the log was read from, for messages.
+    """
+
+    events: ir.Table
+    span: Span
+    fields: Mapping[str, Kind]
+    items: SideTable | None = None
+    users: SideTable | None = None
+    digest: str = ""
+    about: str = ""
+    origin: str = "a log in memory"
+
+    @classmethod
+    def read(cls, folder: str | Path) -> EventLog:
+        """Open a log that ``valuecast ingest`` wrote.
+
+        Raises:
+            LogError: the folder is not a log, or it is damaged.
+        """
+        from valuecast.events.store import open_log  # noqa: PLC0415 - the store builds on this file
+
+        return open_log(Path(folder))
+
+    @classmethod
+    def from_frame(
+        cls,
+        events: Any,
+        *,
+        until: Moment | None = None,
+        since: Moment | None = None,
+        items: Any = None,
+        users: Any = None,
+        about: str = "",
+    ) -> EventLog:
+        """Make a log from tables in memory: anything that speaks Arrow, already in canonical columns.
+
+        ``user`` and ``time`` must be there; without ``event`` every row is a purchase; further columns become
+        fields. ``items`` is keyed by ``item`` and ``users`` by ``user``; their attributes are static unless the
+        table has ``valid_from``. Without ``until`` the log is known until just after its last event.
+
+        Raises:
+            SourceError: a column is missing, or a row has no user, no time or no event.
+        """
+        frame = _canonical(pl.DataFrame(events))
+        fields = {name: _kind(frame, name) for name in frame.columns if name not in CANONICAL_TYPES}
+        connection = connect()
+        connection.con.register("given", frame.to_arrow())
+        connection.raw_sql(f"create table events as {identified('select * from given', tuple(fields))}")
+        connection.con.unregister("given")
+        first, last = frame[c.TIME].min(), frame[c.TIME].max()
+        span = Span(
+            moment(since) if since is not None else first,  # type: ignore[arg-type]
+            moment(until) if until is not None else last + timedelta(microseconds=1),  # type: ignore[operator]
+            stated=until is not None,
+        )
+        sides = {"items": _side(connection, items, c.ITEM), "users": _side(connection, users, c.USER)}
+        return cls(
+            events=connection.table("events"),
+            span=span,
+            fields=fields,
+            **sides,
+            digest=content_digest(connection, ["events", *(name for name, side in sides.items() if side)]),
+            about=about,
+        ).between(span.start, span.until)
+
+    def before(self, at: Moment) -> EventLog:
+        """Return the log as it was known at ``at``: events earlier than it, and a span that ends there."""
+        return self.between(self.span.start, at)
+
+    def between(self, start: Moment, until: Moment) -> EventLog:
+        """Return the events in ``[start, until)``; the span shrinks to the part that is known."""
+        start, until = moment(start), moment(until)
+        span = Span(max(start, self.span.start), min(until, self.span.until), self.span.stated or until < self.span.until)
+        time = self.events[c.TIME]
+        return replace(
+            self,
+            events=self.events.filter(time >= ibis.literal(span.start), time < ibis.literal(span.until)),
+            span=span,
+            items=self.items and self.items.before(until),
+            users=self.users and self.users.before(until),
+        )
+
+    @property
+    def schema(self) -> dict[str, str]:
+        """Every column a task or a model may name, with its type; attributes are ``items.x`` and ``users.x``."""
+        sides = {"items": self.items, "users": self.users}
+        return {name: kind.value for name, kind in self.fields.items()} | {
+            f"{side}.{name}": kind.value
+            for side, table in sides.items()
+            if table is not None
+            for name, kind in table.attributes.items()
+        }
+
+    @property
+    def fingerprint(self) -> str:
+        """Which events are in this log, whatever their order on disk: the digest of the uncut log, and the span."""
+        return f"{self.digest}@{moments.text(self.span.start)}/{moments.text(self.span.until)}"
+
+    def collect(self, expression: ir.Table) -> pl.DataFrame:
+        """Run a query on the log's engine and return its rows."""
+        backend = self.events._find_backend()
+        return backend.to_polars(expression)
+
+
+def connect() -> Any:
+    """Return a connection to an engine in this process; its clock is UTC."""
+    connection = ibis.duckdb.connect()
+    connection.raw_sql("SET TimeZone='UTC'")
+    connection.raw_sql("SET enable_progress_bar=false")
+    return connection
+
+
+def content_digest(connection: Any, tables: Sequence[str]) -> str:
+    """Return a digest of the rows of ``tables``, the same for any order of the rows."""
+    queries = (f"select count(*), bit_xor(md5_number_lower(t::VARCHAR)) from {quote(name)} t" for name in tables)
+    found = [connection.con.sql(query).fetchone() for query in queries]
+    return hashlib.md5(repr(found).encode(), usedforsecurity=False).hexdigest()
+
+
+def _canonical(frame: pl.DataFrame) -> pl.DataFrame:
+    for name in (c.USER, c.TIME):
+        if name not in frame.columns:
+            raise SourceError(f"no column '{name}'", where="events", remedy=f"Columns are: {', '.join(frame.columns)}.")
+    if frame.is_empty():
+        raise SourceError("no events", where="events", remedy="Give at least one row.")
+    if c.EVENT not in frame.columns:
+        frame = frame.with_columns(pl.lit("purchase").alias(c.EVENT))
+    time = frame.schema[c.TIME]
+    if not (isinstance(time, pl.Datetime) or time == pl.Date):
+        raise SourceError(f"'time' holds {time}", where="events", remedy="Give datetimes or dates.")
+    if isinstance(time, pl.Datetime) and time.time_zone is not None:
+        frame = frame.with_columns(pl.col(c.TIME).dt.convert_time_zone("UTC").dt.replace_time_zone(None))
+    absent = [name for name in (c.ITEM, c.AMOUNT, c.ORDER) if name not in frame.columns]
+    frame = frame.with_columns(
+        *(pl.lit(None).alias(name) for name in absent),
+        pl.col(c.TIME).cast(pl.Datetime("us")),
+    ).with_columns(
+        *(pl.col(name).cast(pl.String) for name in (c.USER, c.EVENT, c.ITEM, c.ORDER)),
+        pl.col(c.AMOUNT).cast(pl.Float64),
+    )
+    for name in (c.USER, c.TIME, c.EVENT):
+        if frame[name].null_count():
+            row = frame[name].is_null().arg_true()[0]
+            raise SourceError(f"row {row + 1} has no {name}", where="events", remedy="Drop such rows first, or mend them.")
+    return frame.drop(c.ID, c.BUCKET, strict=False)
+
+
+def _kind(frame: pl.DataFrame, name: str) -> Kind:
+    dtype = frame.schema[name]
+    if dtype == pl.Boolean:
+        return Kind.BOOLEAN
+    if dtype.is_numeric():
+        return Kind.NUMBER
+    if dtype in (pl.String, pl.Categorical, pl.Enum, pl.Null):
+        return Kind.STRING
+    raise SourceError(f"field '{name}' holds {dtype}", where="events", remedy="Fields are text, numbers or booleans.")
+
+
+def _side(connection: Any, table: Any, key: str) -> SideTable | None:
+    if table is None:
+        return None
+    frame = pl.DataFrame(table)
+    where = f"{key}s"
+    if key not in frame.columns:
+        raise SourceError(f"no column '{key}'", where=where, remedy=f"Columns are: {', '.join(frame.columns)}.")
+    unique = [key, c.VALID_FROM] if c.VALID_FROM in frame.columns else [key]
+    if frame.select(unique).is_duplicated().any():
+        raise SourceError(f"two rows for one {' and '.join(unique)}", where=where, remedy="Keep one row for each.")
+    attributes = {name: _kind(frame, name) for name in frame.columns if name not in unique}
+    typed = ", ".join(f"{quote(name)}::{kind.sql} as {quote(name)}" for name, kind in attributes.items())
+    dated = f", {c.VALID_FROM}::TIMESTAMP as {c.VALID_FROM}" if len(unique) > 1 else ""
+    connection.con.register("given", frame.to_arrow())
+    connection.raw_sql(f'create table {where} as select "{key}"::VARCHAR as "{key}"{dated}{typed and ", " + typed} from given')
+    connection.con.unregister("given")
+    return SideTable(connection.table(where), key, attributes)

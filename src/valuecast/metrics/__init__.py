@@ -1,0 +1,1 @@
+"""Metrics: pure functions of (truth, prediction, weight) that return a number or a curve."""

@@ -1,0 +1,1 @@
+"""Answers to a task: the Predictor contract, the baselines, calibration and intervals."""

@@ -1,0 +1,1 @@
+"""Honest baselines: heuristics, customer-base models, aggregates with boosted trees."""

@@ -1,0 +1,1 @@
+"""Questions about a user at a moment: labels, eligibility, cutoffs and splits."""

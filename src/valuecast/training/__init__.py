@@ -1,0 +1,1 @@
+"""Fitting: choose on validation cutoffs, then refit on all cutoffs that the log can label."""
