@@ -1,0 +1,220 @@
+"""Aggregates and boosted trees (LightGBM): the baseline that is hard to beat on a shop's log.
+
+Binary tasks are classified. Amounts are either one Tweedie regression (a point mass at zero and a continuous
+part in one loss) or two stages: whether anything is spent, times how much (gamma regression on those who spend).
+Amounts that can be negative are regressed by least squares.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+from scipy.special import expit, logit
+
+from valuecast import columns as c
+from valuecast.errors import FitError
+from valuecast.events.log import EventLog
+from valuecast.features.compute import learn
+from valuecast.language import Text
+from valuecast.models.inputs import FeatureInputs, Inputs
+from valuecast.models.model import Choice, Examples, FloatArray, Scale, Settings
+from valuecast.tasks import Task
+
+if TYPE_CHECKING:
+    import lightgbm
+    import optuna
+
+TRIALS = 16
+MOST_TREES = 1_000
+PATIENCE = 40
+_SMALL = 1e-6
+
+# What each shape of model is made of: part, LightGBM objective, the rows it learns from, and its label.
+_PARTS: Mapping[str, tuple[tuple[str, str], ...]] = {
+    "classify": (("probability", "binary"),),
+    "tweedie": (("amount", "tweedie"),),
+    "two_stage": (("probability", "binary"), ("amount", "gamma")),
+    "least_squares": (("amount", "regression"),),
+}
+
+
+@dataclass(frozen=True)
+class BoostedModel:
+    """One or two boosters over features."""
+
+    shape: str
+    boosters: Mapping[str, lightgbm.Booster]
+    columns: tuple[str, ...]
+
+    @property
+    def scale(self) -> Scale:
+        """Log-odds for a binary task, else an amount."""
+        return "log_odds" if self.shape == "classify" else "amount"
+
+    def score(self, table: pl.DataFrame) -> FloatArray:
+        """Predict each part and put them together."""
+        rows = _matrix(table, self.columns)
+        parts = {name: np.asarray(booster.predict(rows), dtype=np.float64) for name, booster in self.boosters.items()}
+        if self.shape == "classify":
+            return np.asarray(logit(np.clip(parts["probability"], _SMALL, 1 - _SMALL)), dtype=np.float64)
+        return parts["amount"] * parts.get("probability", 1.0)
+
+    def save(self, folder: Path) -> None:
+        """Write each booster as LightGBM's text."""
+        for name, booster in self.boosters.items():
+            booster.save_model(folder / f"{name}.txt")
+        found = {"shape": self.shape, "boosters": list(self.boosters), "columns": self.columns}
+        (folder / "boosted.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class Boosted:
+    """The method: features, a search on validation cutoffs, early stopping there, a refit on everything."""
+
+    name: str
+    label: Text
+    trials: int = TRIALS
+
+    def objection(self, task: Task) -> str | None:
+        """Trees answer any task."""
+        return None
+
+    def inputs(self, task: Task, log: EventLog) -> Inputs:
+        """Every feature that the log supports."""
+        return FeatureInputs(learn(log))
+
+    def choose(self, task: Task, train: Examples, validation: Examples, *, seed: int) -> Choice:
+        """Search the settings of every shape that fits the task; the loss on validation decides between them."""
+        import optuna  # noqa: PLC0415 - slow to import
+
+        shapes = _shapes(task, train.truth)
+        loss = _loss(shapes[0])
+        trials: list[dict[str, Any]] = []
+
+        def attempt(trial: optuna.Trial) -> float:
+            settings = _suggested(trial, shapes)
+            model, trees = _grown(train, settings, seed=seed, watched=validation)
+            found = loss(validation.truth, model.score(validation.table))
+            trials.append({**settings, "trees": trees, "loss": found})
+            return found
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=self.trials // 2))
+        for shape in shapes:  # a sensible setting of each shape is always tried
+            study.enqueue_trial({"shape": shape, **_USUAL})
+        study.optimize(attempt, n_trials=self.trials)
+        best = min(trials, key=lambda tried: float(tried["loss"]))
+        return Choice({key: value for key, value in best.items() if key != "loss"}, tuple(trials))
+
+    def fit(self, task: Task, examples: Examples, settings: Settings, *, seed: int) -> BoostedModel:
+        """Grow the chosen number of trees."""
+        model, _ = _grown(examples, settings, seed=seed, watched=None)
+        return model
+
+    def load(self, folder: Path) -> BoostedModel:
+        """Read the boosters."""
+        import lightgbm  # noqa: PLC0415 - slow to import
+
+        found = json.loads((folder / "boosted.json").read_text(encoding="utf-8"))
+        boosters = {name: lightgbm.Booster(model_file=folder / f"{name}.txt") for name in found["boosters"]}
+        return BoostedModel(found["shape"], boosters, tuple(found["columns"]))
+
+
+LIGHTGBM = Boosted("lightgbm", Text("Aggregates + LightGBM", "统计特征 + LightGBM"))
+
+_USUAL = {"num_leaves": 15, "min_data_in_leaf": 50, "feature_fraction": 0.6, "lambda_l2": 1.0, "tweedie_variance_power": 1.5}
+
+
+def _suggested(trial: optuna.Trial, shapes: tuple[str, ...]) -> dict[str, Any]:
+    return {
+        "shape": trial.suggest_categorical("shape", shapes),
+        "num_leaves": trial.suggest_int("num_leaves", 4, 63, log=True),
+        "min_data_in_leaf": trial.suggest_int("min_data_in_leaf", 20, 500, log=True),
+        "feature_fraction": trial.suggest_float("feature_fraction", 0.2, 1.0),
+        "lambda_l2": trial.suggest_float("lambda_l2", 0.01, 100.0, log=True),
+        "tweedie_variance_power": trial.suggest_float("tweedie_variance_power", 1.1, 1.8),
+    }
+
+
+def _shapes(task: Task, truth: FloatArray) -> tuple[str, ...]:
+    if task.kind == "binary":
+        return ("classify",)
+    return ("tweedie", "two_stage") if truth.min() >= 0 else ("least_squares",)
+
+
+def _loss(shape: str) -> Callable[[FloatArray, FloatArray], float]:
+    """A loss that is proper for the mean and common to the shapes that compete."""
+    from sklearn import metrics  # noqa: PLC0415 - slow to import
+
+    def log_loss(truth: FloatArray, raw: FloatArray) -> float:
+        return float(metrics.log_loss(truth, expit(raw), labels=[0, 1]))
+
+    def deviance(truth: FloatArray, raw: FloatArray) -> float:
+        return float(metrics.mean_tweedie_deviance(truth, np.maximum(raw, _SMALL), power=1.5))
+
+    def squared(truth: FloatArray, raw: FloatArray) -> float:
+        return float(metrics.mean_squared_error(truth, raw))
+
+    return {"classify": log_loss, "least_squares": squared}.get(shape, deviance)
+
+
+def _grown(
+    examples: Examples, settings: Settings, *, seed: int, watched: Examples | None
+) -> tuple[BoostedModel, dict[str, int]]:
+    """Grow every part; with ``watched`` growth stops where its loss stops falling, else at ``settings["trees"]``."""
+    import lightgbm  # noqa: PLC0415 - slow to import
+
+    shape = settings["shape"]
+    columns = tuple(name for name in examples.table.columns if name not in c.KEY)
+    boosters, trees = {}, {}
+    for part, objective in _PARTS[shape]:
+        data = _dataset(examples, columns, objective)
+        parameters = {
+            **{name: settings[name] for name in _USUAL if name != "tweedie_variance_power" or objective == "tweedie"},
+            "objective": objective,
+            "learning_rate": 0.05,
+            "bagging_fraction": 0.8,
+            "bagging_freq": 1,
+            "seed": seed,
+            "deterministic": True,
+            "force_row_wise": True,
+            "verbosity": -1,
+        }
+        if watched is None:
+            boosters[part] = lightgbm.train(parameters, data, num_boost_round=settings["trees"][part])
+        else:
+            stop = lightgbm.early_stopping(PATIENCE, verbose=False)
+            judge = _dataset(watched, columns, objective, reference=data)
+            boosters[part] = lightgbm.train(
+                parameters, data, num_boost_round=MOST_TREES, valid_sets=[judge], callbacks=[stop]
+            )
+        trees[part] = boosters[part].best_iteration if watched else settings["trees"][part]
+    return BoostedModel(shape, boosters, columns), trees
+
+
+def _dataset(
+    examples: Examples, columns: tuple[str, ...], objective: str, *, reference: lightgbm.Dataset | None = None
+) -> lightgbm.Dataset:
+    import lightgbm  # noqa: PLC0415 - slow to import
+
+    truth = examples.truth
+    rows = truth > 0 if objective == "gamma" else np.ones(len(truth), dtype=bool)
+    if not rows.any() or (objective == "binary" and len(np.unique(truth > 0)) < 2):
+        raise FitError(
+            f"all {len(truth)} labels are alike",
+            where="lightgbm",
+            remedy="Take another horizon or an earlier moment, so that some users do and some do not.",
+        )
+    label = (truth > 0).astype(np.float64) if objective == "binary" else truth[rows]
+    table = _matrix(examples.table, columns)[rows]
+    return lightgbm.Dataset(table, label[rows] if objective == "binary" else label, reference=reference, free_raw_data=False)
+
+
+def _matrix(table: pl.DataFrame, columns: tuple[str, ...]) -> FloatArray:
+    return table.select(columns).fill_null(np.nan).to_numpy().astype(np.float64, copy=False)

@@ -1,0 +1,201 @@
+"""Pareto/NBD: customers buy at random and leave for good at a random time that nobody sees.
+
+While alive a customer buys at a Poisson rate lambda ~ Gamma(r, alpha); the time until he leaves is exponential with
+rate mu ~ Gamma(s, beta). Sources: Schmittlein, Morrison and Colombo, "Counting Your Customers: Who Are They and What
+Will They Do Next?", Management Science 33 (1987) 1-24; Fader and Hardie, "A Note on Deriving the Pareto/NBD Model and
+Related Expressions" (2005), brucehardie.com/notes/009. The unit of time is the caller's, the same in all calls:
+``alpha`` and ``beta`` are times and scale with it.
+
+Everything rests on one quantity, the likelihood of a history (x, t_x, T):
+
+    L = Gamma(r+x)/Gamma(r) alpha^r beta^s
+        { (alpha+T)^-(r+x) (beta+T)^-s  +  s integral from t_x to T of (alpha+y)^-(r+x) (beta+y)^-(s+1) dy }
+
+whose two terms are "alive at T" and "left at some y before T". It is kept in logs throughout. The published form of
+the integral is a difference of two hypergeometric functions, one pair for alpha > beta and one for alpha < beta, which
+cancels and overflows for frequent buyers; here it is integrated numerically, see ``_gone``, which gives the exact
+gradient as well.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import scipy
+from numpy.typing import ArrayLike
+
+from valuecast.errors import FitError, ModelError
+from valuecast.models.baselines.likelihood import Array, Estimates, Rows, check_horizon, fit_histories, histories
+
+MODEL: Final = "Pareto/NBD"
+_ADVICE: Final = (
+    "Give a longer history or more customers; if nobody seems to leave, or all leave at once, "
+    "this model does not fit: use BG/NBD or another."
+)
+_NODES, _NODE_WEIGHTS = np.polynomial.legendre.leggauss(32)
+_DECAY: Final = 30.0
+"""The integral stops where the integrand has fallen by exp(-30) or more."""
+
+
+@dataclass(frozen=True)
+class Parameters(Estimates):
+    """Parameters of Pareto/NBD; ``alpha`` and ``beta`` are in the unit of time of the data."""
+
+    r: float
+    alpha: float
+    s: float
+    beta: float
+
+
+def fit(
+    frequency: ArrayLike, recency: ArrayLike, age: ArrayLike, *, weight: ArrayLike | None = None, seed: int = 0
+) -> Parameters:
+    """Fit by maximum likelihood.
+
+    Args:
+        frequency: number of repeat purchases, those after the first; shape (customers).
+        recency: time from the first purchase to the last, 0 without a repeat purchase.
+        age: time from the first purchase to the end of the data, in the unit of ``recency``.
+        weight: how many customers a row stands for; 1 by default.
+        seed: of the starting points after the first.
+
+    Raises:
+        FitError: a history is impossible, or the data do not determine the parameters.
+    """
+    data = histories(frequency, recency, age, weight=weight, error=FitError)
+    return fit_histories(
+        Parameters, _likelihood, data, times=frozenset({"alpha", "beta"}), model=MODEL, advice=_ADVICE, seed=seed
+    )
+
+
+def log_likelihood(parameters: Parameters, frequency: ArrayLike, recency: ArrayLike, age: ArrayLike) -> Array:
+    """Return the log-likelihood of each customer's history; shape (customers).
+
+    Raises:
+        ModelError: a history is impossible.
+    """
+    known = histories(frequency, recency, age, error=ModelError)
+    common, alive, gone, _ = _terms(parameters.values, *known.columns)
+    return (common + np.logaddexp(alive, gone))[known.origin]
+
+
+def probability_alive(parameters: Parameters, frequency: ArrayLike, recency: ArrayLike, age: ArrayLike) -> Array:
+    """Return P(alive at T | x, t_x, T); shape (customers).
+
+    Raises:
+        ModelError: a history is impossible.
+    """
+    known = histories(frequency, recency, age, error=ModelError)
+    return _alive(parameters, known)[known.origin]
+
+
+def probability_no_purchase(
+    parameters: Parameters, horizon: float, frequency: ArrayLike, recency: ArrayLike, age: ArrayLike
+) -> Array:
+    """Return P(no purchase in (T, T+horizon] | x, t_x, T), the probability of churn; shape (customers).
+
+    A customer with history (x, t_x, T) who buys nothing until T+t is exactly one with history (x, t_x, T+t), so the
+    probability is the ratio of their likelihoods: L(x, t_x, T+t) / L(x, t_x, T). Unlike 1 - P(alive) it counts
+    those who are alive and buy nothing.
+
+    Raises:
+        ModelError: a history is impossible, or the horizon negative.
+    """
+    horizon = check_horizon(horizon)
+    known = histories(frequency, recency, age, error=ModelError)
+    x, t_x, t = known.columns
+    _, alive, gone, _ = _terms(parameters.values, x, t_x, t)
+    _, still_alive, still_gone, _ = _terms(parameters.values, x, t_x, t + horizon)
+    return np.exp(np.logaddexp(still_alive, still_gone) - np.logaddexp(alive, gone))[known.origin]
+
+
+def expected_purchases(
+    parameters: Parameters, horizon: float, frequency: ArrayLike, recency: ArrayLike, age: ArrayLike
+) -> Array:
+    """Return E[number of purchases in (T, T+horizon] | x, t_x, T]; shape (customers).
+
+    Raises:
+        ModelError: a history is impossible, or the horizon negative.
+    """
+    horizon = check_horizon(horizon)
+    known = histories(frequency, recency, age, error=ModelError)
+    x, _, t = known.columns
+    r, alpha, s, beta = parameters.values
+    # The published (beta+T)/(s-1) (1 - ((beta+T)/(beta+T+t))^(s-1)), the expected time alive, without its 0/0 at s = 1.
+    ahead = np.log1p(horizon / (beta + t))
+    time_alive = (beta + t) * ahead * scipy.special.exprel((1 - s) * ahead)
+    return (_alive(parameters, known) * (r + x) / (alpha + t) * time_alive)[known.origin]
+
+
+def _alive(parameters: Parameters, known: Rows) -> Array:
+    _, alive, gone, _ = _terms(parameters.values, *known.columns)
+    result: Array = scipy.special.expit(alive - gone)
+    return result
+
+
+def _terms(parameters: Array, x: Array, t_x: Array, t: Array) -> tuple[Array, Array, Array, Array]:
+    """Return the logs of the common factor, of "alive at T" and of "left before T", and the means of ``_gone``."""
+    r, alpha, s, beta = parameters
+    common = scipy.special.gammaln(r + x) - scipy.special.gammaln(r) + r * np.log(alpha) + s * np.log(beta)
+    alive = -(r + x) * np.log(alpha + t) - s * np.log(beta + t)
+    return common, alive, *_gone(parameters, x, t_x, t)
+
+
+def _likelihood(parameters: Array, x: Array, t_x: Array, t: Array) -> tuple[Array, Array]:
+    """Return the log-likelihood of histories, shape (histories), and its gradient, shape (parameters, histories)."""
+    r, alpha, s, beta = parameters
+    common, alive, gone, means = _terms(parameters, x, t_x, t)
+    stays = scipy.special.expit(alive - gone)
+    at_end = (np.log(alpha + t), 1 / (alpha + t), np.log(beta + t), 1 / (beta + t))
+    log_a, over_a, log_b, over_b = (stays * now + (1 - stays) * then for now, then in zip(at_end, means, strict=True))
+    leaves = 1 - stays
+    gradient = np.stack(
+        [
+            scipy.special.digamma(r + x) - scipy.special.digamma(r) + np.log(alpha) - log_a,
+            r / alpha - (r + x) * over_a,
+            np.log(beta) - log_b + leaves / s,
+            s / beta - s * over_b - leaves * means[3],
+        ]
+    )
+    return common + np.logaddexp(alive, gone), gradient
+
+
+def _gone(parameters: Array, x: Array, t_x: Array, t: Array) -> tuple[Array, Array]:
+    """Integrate s (alpha+y)^-(r+x) (beta+y)^-(s+1) over y from t_x to T.
+
+    With w = log(min(alpha, beta) + y) the integrand has no singularity within pi of the real line, whatever the
+    parameters, and for frequent buyers, where it is steep, the interval ends after a known fall: so few nodes suffice.
+
+    Returns:
+        log of the integral, shape (histories), -inf where t_x = T; and the means of log(alpha+y), 1/(alpha+y),
+        log(beta+y) and 1/(beta+y) under the integrand, shape (4, histories), of which its gradient is made.
+    """
+    r, alpha, s, beta = parameters
+    steep, flat = np.minimum(_DECAY / (r + x), 700), min(_DECAY / (s + 1), 700)
+    length = np.minimum(t - t_x, np.minimum((alpha + t_x) * np.expm1(steep), (beta + t_x) * np.expm1(flat)))
+    near, gap = min(alpha, beta), abs(alpha - beta)
+    start = near + t_x
+    span = np.log1p(length / start)
+    total = np.zeros_like(t)
+    sums = np.zeros((4, t.size))
+    for node, node_weight in zip((_NODES + 1) / 2, _NODE_WEIGHTS / 2, strict=True):
+        log_near = span * node  # the fall from t_x on, of the nearer singularity and of the farther
+        y_near = start * np.exp(log_near)
+        y_far = y_near + gap
+        log_far = np.log(y_far / (start + gap))
+        log_a, y_a, log_b, y_b = (
+            (log_near, y_near, log_far, y_far) if alpha <= beta else (log_far, y_far, log_near, y_near)
+        )
+        mass = node_weight * y_near * np.exp(-(r + x) * log_a - (s + 1) * log_b)
+        total += mass
+        for row, value in zip(sums, (log_a, 1 / y_a, log_b, 1 / y_b), strict=True):
+            row += mass * value
+    log_alpha, log_beta = np.log(alpha + t_x), np.log(beta + t_x)
+    with np.errstate(divide="ignore"):
+        integral = np.log(s * total * span) - (r + x) * log_alpha - (s + 1) * log_beta
+    means = sums / total
+    means[0] += log_alpha
+    means[2] += log_beta
+    return integral, means

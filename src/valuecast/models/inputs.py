@@ -1,0 +1,99 @@
+"""What a model reads: a table keyed by ``(user, at)``, made from the log before ``at`` alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import polars as pl
+
+from valuecast import columns as c
+from valuecast.events.log import EventLog
+from valuecast.features import compute as features
+from valuecast.features import rfm
+from valuecast.features.catalogue import FeatureSet
+from valuecast.tasks import Task
+from valuecast.tasks.labels import history
+
+
+class Inputs(Protocol):
+    """A recipe for the inputs of a model; equal recipes give equal tables."""
+
+    def table(self, log: EventLog, keys: pl.DataFrame) -> pl.DataFrame:
+        """Return ``user, at`` of ``keys`` and the inputs, sorted by ``at, user``.
+
+        Raises:
+            ModelError: the log lacks a column that was there at fitting.
+        """
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the recipe as plain data; ``from_dict`` reads it back."""
+
+
+@dataclass(frozen=True)
+class FeatureInputs:
+    """Engineered features."""
+
+    features: FeatureSet
+
+    def table(self, log: EventLog, keys: pl.DataFrame) -> pl.DataFrame:
+        """Compute every feature of the set."""
+        return features.compute(self.features, log, keys)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The set as plain data."""
+        return {"kind": "features", "features": self.features.to_dict()}
+
+
+@dataclass(frozen=True)
+class HistoryInputs:
+    """The task's own question asked of the past (see ``valuecast.tasks.labels.history``)."""
+
+    task: Task
+
+    def table(self, log: EventLog, keys: pl.DataFrame) -> pl.DataFrame:
+        """Ask it."""
+        return history(self.task, log, keys)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Nothing but the kind: the task is in the manifest."""
+        return {"kind": "history"}
+
+
+@dataclass(frozen=True)
+class PurchaseInputs:
+    """Frequency, recency and age of customer-base models, in weeks, and the mean value of a purchase day.
+
+    Someone eligible who has not bought yet (a visitor, a return) counts as acquired at the first event, with no
+    repeat purchase since.
+    """
+
+    def table(self, log: EventLog, keys: pl.DataFrame) -> pl.DataFrame:
+        """Count purchase days up to each ``at``."""
+        found = rfm.summary(log, keys)
+        if not found[rfm.AGE].null_count():
+            return found
+        newcomers = found.filter(pl.col(rfm.AGE).is_null()).select(c.KEY)
+        first = rfm.first_seen(log, newcomers)
+        return (
+            found.join(first, on=list(c.KEY), how="left")
+            .with_columns(pl.col(rfm.AGE).fill_null(pl.col("since_first")), pl.col(rfm.FREQUENCY, rfm.RECENCY).fill_null(0.0))
+            .drop("since_first")
+            .sort(c.AT, c.USER)
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Nothing but the kind."""
+        return {"kind": "purchases"}
+
+
+def from_dict(found: dict[str, Any], *, task: Task) -> Inputs:
+    """Read back what ``to_dict`` wrote."""
+    match found["kind"]:
+        case "features":
+            return FeatureInputs(FeatureSet.from_dict(found["features"]))
+        case "history":
+            return HistoryInputs(task)
+        case "purchases":
+            return PurchaseInputs()
+    raise KeyError(found["kind"])

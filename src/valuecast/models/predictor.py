@@ -1,0 +1,230 @@
+"""A predictor: an answer to a task, for any log of the same shop, at any moment after it was fitted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+
+from valuecast import artifact, moments
+from valuecast import columns as c
+from valuecast.errors import LogError, ModelError
+from valuecast.events.log import EventLog
+from valuecast.models import inputs as inputs_module
+from valuecast.models.calibration import Calibrator
+from valuecast.models.inputs import Inputs
+from valuecast.models.interval import Interval, Level
+from valuecast.models.model import FloatArray, Model
+from valuecast.models.registry import METHODS
+from valuecast.moments import Moment, moment
+from valuecast.tasks import Task
+from valuecast.tasks.labels import eligible
+from valuecast.tasks.splits import Split, TimeSplit, UserSplit
+
+KIND: Final = "predictor"
+RAW: Final = "raw"
+TIERS: Final = ("low", "medium", "high")
+TIER_QUANTILES: Final = (0.5, 0.8)
+"""A score in the top fifth of the held-out scores at fitting is ``high``, in the lower half ``low``."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """The fitted answer for one target: a model, and how its raw score becomes a score with an interval.
+
+    Attributes:
+        days: horizon.
+        model: gives raw scores.
+        calibrator: for a probability; None for an amount.
+        level: for an amount; None for a probability.
+        interval: for an amount; None for a probability.
+        tiers: scores from which a user is ``medium`` and ``high``.
+        facts: settings chosen, trials, metrics on validation.
+    """
+
+    days: int
+    model: Model
+    calibrator: Calibrator | None
+    level: Level | None
+    interval: Interval | None
+    tiers: tuple[float, float]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def score(self, table: pl.DataFrame) -> pl.DataFrame:
+        """Return ``raw, score, low, high, tier`` for each row of the inputs."""
+        raw = self.model.score(table)
+        if self.calibrator:
+            score, low, high = self.calibrator(raw)
+        elif self.level and self.interval:
+            score = self.level(raw)
+            low, high = self.interval(score)
+        else:
+            raise ValueError("a head has a calibrator, or a level and an interval")
+        tier = np.searchsorted(self.tiers, score, side="right")
+        named = pl.Series(tier).replace_strict(dict(enumerate(TIERS)), return_dtype=pl.String)
+        return pl.DataFrame({RAW: raw, c.SCORE: score, c.LOW: low, c.HIGH: high, c.TIER: named})
+
+
+def tiers_of(score: FloatArray) -> tuple[float, float]:
+    """Cut points of the tiers from the scores of held-out users at fitting."""
+    low, high = (float(cut) for cut in np.quantile(score, TIER_QUANTILES))
+    return low, high
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """An answer to a task.
+
+    Attributes:
+        name: the method's name.
+        task: what is asked.
+        before: nothing at or after this moment was read in training.
+        split: how it was chosen; a split by users keeps some users out, and reads labels after its cutoff.
+        inputs: what the models read.
+        heads: one for each target of the task.
+        facts: log fingerprint, cutoffs, numbers of examples, and what else the manifest tells.
+    """
+
+    name: str
+    task: Task
+    before: datetime
+    split: Split
+    inputs: Inputs
+    heads: Mapping[str, Head]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def predict(self, log: EventLog, *, at: Moment, users: Sequence[str] | None = None) -> pl.DataFrame:
+        """Score everyone whom the task asks about at ``at``; nothing at or after ``at`` is read.
+
+        Args:
+            log: a log with the columns that were there at fitting.
+            at: the moment; not earlier than ``before``.
+            users: score only these.
+
+        Returns:
+            ``user, at, target, score, low, high, tier``, one row for each user and target. A score is the probability
+            of what the task names, or an amount; ``low`` and ``high`` are the ends of a 90% interval.
+
+        Raises:
+            ModelError: ``at`` is earlier than ``before``, or the log lacks a column.
+            LogError: the log is not known until ``at``.
+            TaskError: nobody is eligible.
+        """
+        return self.raw(log, at=at, users=users).drop(RAW)
+
+    def raw(self, log: EventLog, *, at: Moment, users: Sequence[str] | None = None) -> pl.DataFrame:
+        """``predict``, and the raw score that ranking metrics use in the column ``raw``."""
+        at = moment(at)
+        if at > log.span.until:
+            raise LogError(
+                f"asked about {moments.text(at)}, but the log is known only until {moments.text(log.span.until)}",
+                where=log.origin,
+                remedy="Ingest newer events, or ask about an earlier moment: unknown days would look like silence.",
+            )
+        keys = eligible(self.task, log.before(at), [at])
+        if users is not None:
+            keys = keys.filter(pl.col(c.USER).is_in(list(users)))
+        keys = self.allowed(keys, at)
+        table = self.inputs.table(log.before(at), keys)
+        found = [
+            pl.concat([table.select(c.KEY), head.score(table)], how="horizontal").with_columns(pl.lit(target).alias(c.TARGET))
+            for target, head in self.heads.items()
+        ]
+        return pl.concat(found).select(*c.KEY, c.TARGET, RAW, c.SCORE, c.LOW, c.HIGH, c.TIER)
+
+    def allowed(self, keys: pl.DataFrame, at: datetime) -> pl.DataFrame:
+        """Return the keys that training has not seen the outcome of.
+
+        Raises:
+            ModelError: training has read what happened at or after ``at``.
+        """
+        if isinstance(self.split, UserSplit) and at == moment(self.split.at):
+            return keys.filter(pl.Series([self.split.holds(user) for user in keys[c.USER]], dtype=pl.Boolean))
+        if at < self.before:
+            raise ModelError(
+                f"asked about {moments.text(at)}, but this model was fitted on what happened before "
+                f"{moments.text(self.before)} and has seen the answer",
+                where=f"model '{self.name}'",
+                remedy=f"Ask about {moments.text(self.before)} or later, or fit with an earlier --before.",
+            )
+        return keys
+
+    def save(self, folder: str | Path) -> None:
+        """Write the predictor: a manifest, and the models as text, Parquet or safetensors.
+
+        Raises:
+            ModelError: the folder holds something that is not a predictor.
+        """
+
+        def write(draft: Path) -> None:
+            for target, head in self.heads.items():
+                (draft / target).mkdir()
+                head.model.save(draft / target)
+
+        facts = {
+            "name": self.name,
+            "task": {"text": self.task.text, "when": self.task.when, "name": self.task.name},
+            "before": moments.text(self.before),
+            "split": {"by": "time", **asdict(self.split)} if isinstance(self.split, TimeSplit) else _users(self.split),
+            "inputs": self.inputs.to_dict(),
+            "heads": {target: _described(head) for target, head in self.heads.items()},
+            "facts": dict(self.facts),
+        }
+        artifact.save(Path(folder), kind=KIND, facts=facts, write=write)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Predictor:
+        """Read a predictor.
+
+        Raises:
+            ModelError: the folder is not a predictor, or it is damaged.
+        """
+        folder = Path(folder)
+        found = artifact.load(folder, kind=KIND)
+        try:
+            return _read(found, folder)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelError(
+                f"the manifest does not describe a predictor ({error!r})", where=str(folder), remedy="Fit the model again."
+            ) from error
+
+
+def _users(split: UserSplit) -> dict[str, Any]:
+    return {"by": "users", **asdict(split), "at": moments.text(moment(split.at))}
+
+
+def _described(head: Head) -> dict[str, Any]:
+    return {
+        "days": head.days,
+        "calibrator": head.calibrator and head.calibrator.to_dict(),
+        "level": head.level and head.level.factor,
+        "interval": head.interval and head.interval.to_dict(),
+        "tiers": head.tiers,
+        "facts": dict(head.facts),
+    }
+
+
+def _read(found: dict[str, Any], folder: Path) -> Predictor:
+    task = Task(**found["task"])
+    method = METHODS[found["name"]]
+    how = dict(found["split"])
+    split: Split = TimeSplit(**how) if how.pop("by") == "time" else UserSplit(**how)
+    heads = {
+        target: Head(
+            days=head["days"],
+            model=method.load(folder / target),
+            calibrator=Calibrator.from_dict(head["calibrator"]) if head["calibrator"] else None,
+            level=Level(head["level"]) if head["level"] is not None else None,
+            interval=Interval.from_dict(head["interval"]) if head["interval"] else None,
+            tiers=tuple(head["tiers"]),
+            facts=head["facts"],
+        )
+        for target, head in found["heads"].items()
+    }
+    inputs = inputs_module.from_dict(found["inputs"], task=task)
+    return Predictor(found["name"], task, moment(found["before"]), split, inputs, heads, found["facts"])

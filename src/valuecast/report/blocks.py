@@ -1,0 +1,222 @@
+"""The nouns of a report. They hold what was found; how it looks is decided where it is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import polars as pl
+
+from valuecast.language import Text
+
+Words = Text | str
+"""A text of ours in both languages, or a text of the data, which has only one."""
+
+Format = Literal["text", "integer", "number", "percent", "money", "signed"]
+"""How a value is written; ``number`` has 3 significant digits, ``signed`` also carries its sign."""
+
+Numbers = tuple[float | None, ...]
+"""Values to draw; ``None`` leaves a gap."""
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One thing to know at a glance: a label, its value as it is to be read, and what the value means."""
+
+    label: Text
+    value: Words
+    note: Text | None = None
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table as it is shown.
+
+    Attributes:
+        name: column of the frame.
+        label: heading.
+        format: how its values are written; a missing value is a dash.
+        interval: each cell is followed by its interval, from the columns ``{name}_low`` and ``{name}_high``.
+        words: what is shown in place of a text in the cells; a text that is not in it is shown as it is.
+    """
+
+    name: str
+    label: Text
+    format: Format = "text"
+    interval: bool = False
+    words: Mapping[str, Text] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Some columns of a frame. The first column names the rows.
+
+    ``emphasise`` is a boolean expression over the frame: the rows where it holds stand out, for
+    instance ``pl.col("best")`` or ``pl.col("gini") == pl.col("gini").max()``.
+    """
+
+    frame: pl.DataFrame
+    columns: tuple[Column, ...]
+    title: Text
+    caption: Text | None = None
+    emphasise: pl.Expr | None = None
+
+
+@dataclass(frozen=True)
+class Axis:
+    """An axis: what it measures, how its values are written, and its limits where they do not follow the data."""
+
+    label: Text
+    format: Format = "number"
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A value to compare with: a line across the figure."""
+
+    value: float
+    label: Text
+
+
+@dataclass(frozen=True)
+class Series:
+    """One line, with a band around it where ``low`` and ``high`` are given; all have the length of ``x``."""
+
+    label: Words
+    x: tuple[float, ...]
+    y: Numbers
+    low: Numbers | None = None
+    high: Numbers | None = None
+
+    def __post_init__(self) -> None:
+        _same_length(len(self.x), self.y, self.low, self.high)
+
+
+@dataclass(frozen=True)
+class LineFigure:
+    """Lines over a numeric axis. With ``diagonal``, the label of the line y = x, both axes share their limits."""
+
+    title: Text
+    x: Axis
+    y: Axis
+    series: tuple[Series, ...]
+    diagonal: Text | None = None
+    caption: Text | None = None
+
+
+@dataclass(frozen=True)
+class Bars:
+    """One bar per category of a figure, with a whisker where ``low`` and ``high`` are given."""
+
+    label: Words
+    values: Numbers
+    low: Numbers | None = None
+    high: Numbers | None = None
+
+
+@dataclass(frozen=True)
+class BarFigure:
+    """Bars from zero, side by side in each category; they lie down where the categories have long names."""
+
+    title: Text
+    x: Text
+    y: Axis
+    categories: tuple[Words, ...]
+    groups: tuple[Bars, ...]
+    reference: Reference | None = None
+    caption: Text | None = None
+
+    def __post_init__(self) -> None:
+        for group in self.groups:
+            _same_length(len(self.categories), group.values, group.low, group.high)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value with its interval; without a value it is listed as missing."""
+
+    label: Words
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    baseline: bool = False
+
+
+@dataclass(frozen=True)
+class IntervalFigure:
+    """Estimates under each other, the best first; the interval of the baseline is shaded across all rows."""
+
+    title: Text
+    x: Axis
+    estimates: tuple[Estimate, ...]
+    higher_is_better: bool = True
+    reference: Reference | None = None
+    caption: Text | None = None
+
+    def ranked(self) -> tuple[Estimate, ...]:
+        """Return the estimates, the best first and the missing ones last."""
+        sign = -1 if self.higher_is_better else 1
+        return tuple(sorted(self.estimates, key=lambda e: (e.value is None, sign * (e.value or 0))))
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    """Some sentences."""
+
+    text: Text
+
+
+@dataclass(frozen=True)
+class Notice:
+    """Something the reader must not miss."""
+
+    text: Text
+    level: Literal["info", "warning"] = "info"
+
+
+Figure = LineFigure | BarFigure | IntervalFigure
+Block = Paragraph | Notice | Table | LineFigure | BarFigure | IntervalFigure
+
+
+@dataclass(frozen=True)
+class Section:
+    """A title and what belongs under it."""
+
+    title: Text
+    blocks: tuple[Block, ...]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was found.
+
+    ``print(report)`` writes it as plain text, a notebook shows it as HTML, and ``report.html.write_html``
+    writes it as one page. ``made`` says how it came about (version, command, date); none of it is looked
+    up here, so the same report always renders to the same bytes.
+    """
+
+    title: Text
+    subtitle: Text | None = None
+    facts: tuple[Fact, ...] = ()
+    notices: tuple[Notice, ...] = ()
+    sections: tuple[Section, ...] = ()
+    made: tuple[Fact, ...] = ()
+
+    def __str__(self) -> str:
+        from valuecast.report.terminal import to_text  # noqa: PLC0415 - the terminal builds on this file
+
+        return to_text(self)
+
+    def _repr_html_(self) -> str:
+        from valuecast.report.html import to_fragment  # noqa: PLC0415 - the page builds on this file
+
+        return to_fragment(self)
+
+
+def _same_length(expected: int, *columns: Numbers | None) -> None:
+    lengths = {len(column) for column in columns if column is not None}
+    if lengths != {expected}:
+        raise ValueError(f"values of length {sorted(lengths)} for {expected} places")

@@ -1,0 +1,175 @@
+"""Draw the figures of a report. Titles, legends and axis labels are left to the page, which can wrap them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from valuecast.language import Text
+from valuecast.report.blocks import BarFigure, Figure, IntervalFigure, LineFigure, Numbers, Reference
+from valuecast.report.cells import show, show_interval, words
+from valuecast.report.layout import (
+    BOTTOM,
+    DASHES,
+    REFERENCE_DASH,
+    SIDE,
+    TOP,
+    Drawing,
+    Key,
+    finish,
+    finish_stacked,
+    line_style,
+    shorten,
+    side_by_side,
+    stacked,
+    width_of,
+    write,
+)
+from valuecast.report.svg import INK, MUTED, PAPER, SERIES, WIDTH, canvas, colour, render
+
+_MARKERS_UP_TO = 30  # points of a line; more markers would hide it
+_BASELINE = Text("{name} (baseline)", "{name}（基准）")
+_REFERENCE: dict[str, Any] = {"color": MUTED, "lw": 1.2, "ls": line_style(REFERENCE_DASH)}
+
+
+def draw(figure: Figure, language: str) -> Drawing:
+    """Draw a figure."""
+    match figure:
+        case LineFigure():
+            return _lines(figure, language)
+        case BarFigure():
+            upright = side_by_side([words(name, language) for name in figure.categories])
+            return _upright_bars(figure, language) if upright else _lying_bars(figure, language)
+        case IntervalFigure():
+            return _intervals(figure, language)
+
+
+def _lines(figure: LineFigure, language: str) -> Drawing:
+    legend = []
+    with canvas(height=260) as drawn:
+        axes = drawn.add_axes((0, 0, 1, 1))
+        for n, series in enumerate(figure.series):
+            style, dash = _series(n), DASHES[n % len(DASHES)]
+            if series.low is not None and series.high is not None:
+                axes.fill_between(series.x, _floats(series.low), _floats(series.high), color=style, alpha=0.16, lw=0)
+            marker = "o" if len(series.x) <= _MARKERS_UP_TO else ""
+            line = axes.plot(series.x, _floats(series.y), color=style, ls=line_style(dash), zorder=3)[0]
+            line.set(marker=marker, markersize=6, markeredgecolor=PAPER)
+            legend.append(Key(words(series.label, language), "line", colour(style), dash))
+        if figure.diagonal is not None:
+            limits = [*axes.get_xlim(), *axes.get_ylim()]
+            axes.set(xlim=(min(limits), max(limits)), ylim=(min(limits), max(limits)))
+            axes.axline((0, 0), slope=1, **_REFERENCE)
+            legend.append(Key(words(figure.diagonal, language), "line", colour(MUTED), REFERENCE_DASH))
+        finish(drawn, axes, x=figure.x, y=figure.y)
+        above, below = words(figure.y.label, language), words(figure.x.label, language)
+        names = "; ".join(key.label for key in legend)
+        svg = render(drawn, title=words(figure.title, language), description=f"{names}. x: {below}. y: {above}.")
+    return Drawing(svg, tuple(legend) if len(legend) > 1 else (), above, below)
+
+
+def _upright_bars(figure: BarFigure, language: str) -> Drawing:
+    names = [words(name, language) for name in figure.categories]
+    with canvas(height=240) as drawn:
+        axes = drawn.add_axes((0, 0, 1, 1))
+        places, width = np.arange(len(names)), 0.8 / len(figure.groups)
+        for n, group in enumerate(figure.groups):
+            x = places + (n - (len(figure.groups) - 1) / 2) * width
+            axes.bar(x, _floats(group.values), width * 0.92, color=_series(n))
+            if group.low is not None and group.high is not None:
+                axes.vlines(x, _floats(group.low), _floats(group.high), color=INK, lw=1.2)
+        axes.set_xlim(-0.6, len(names) - 0.4)
+        axes.set_xticks(places, names)
+        axes.tick_params(axis="x", length=0)
+        if figure.reference is not None:
+            axes.axhline(figure.reference.value, **_REFERENCE)
+        finish(drawn, axes, x=None, y=figure.y)
+        svg = render(drawn, title=words(figure.title, language), description=_bars_told(figure, language))
+    return Drawing(svg, _bars_legend(figure, language), words(figure.y.label, language), words(figure.x, language))
+
+
+def _lying_bars(figure: BarFigure, language: str) -> Drawing:
+    bar, name_height, gap = 14, 20, 8
+    row = name_height + bar * len(figure.groups) + gap
+    texts = [[show(value, figure.y.format, language=language) for value in group.values] for group in figure.groups]
+    room = max((width_of(text) for column in texts for text in column), default=0) + 8
+    with canvas(height=row * len(figure.categories) + TOP + BOTTOM) as drawn:
+        axes = stacked(drawn, right=room)
+        tops = np.arange(len(figure.categories)) * row
+        for top, name in zip(tops, figure.categories, strict=True):
+            write(axes, SIDE, top + name_height / 2, shorten(words(name, language), WIDTH - 2 * SIDE))
+        for n, group in enumerate(figure.groups):
+            y = tops + name_height + bar * (n + 0.5)
+            axes.barh(y, _floats(group.values), bar * 0.86, color=_series(n))
+            if group.low is not None and group.high is not None:
+                axes.hlines(y, _floats(group.low), _floats(group.high), color=INK, lw=1.2)
+            for place, text in zip(y, texts[n], strict=True):
+                write(axes, WIDTH, place, text, align="right")
+        if figure.reference is not None:
+            axes.axvline(figure.reference.value, **_REFERENCE)
+        finish_stacked(axes, figure.y)
+        svg = render(drawn, title=words(figure.title, language), description=_bars_told(figure, language))
+    return Drawing(svg, _bars_legend(figure, language), words(figure.x, language), words(figure.y.label, language))
+
+
+def _intervals(figure: IntervalFigure, language: str) -> Drawing:
+    row, name_height = 40, 22
+    ranked = figure.ranked()
+    told = []
+    with canvas(height=row * len(ranked) + TOP + BOTTOM) as drawn:
+        axes = stacked(drawn)
+        for n, estimate in enumerate(ranked):
+            top, style = n * row, INK if estimate.baseline else SERIES[0]
+            name = words(estimate.label, language)
+            name = words(_BASELINE.format(name=name), language) if estimate.baseline else name
+            cell = show_interval(estimate.value, estimate.low, estimate.high, figure.x.format, language=language)
+            value = " ".join(filter(None, (cell.text, cell.interval)))
+            told.append(f"{name}: {value}")
+            write(axes, WIDTH - SIDE, top + name_height / 2, value, align="right")
+            name = shorten(name, WIDTH - 2 * SIDE - width_of(value) - 8)
+            write(axes, SIDE, top + name_height / 2, name, weight="bold" if estimate.baseline else "normal")
+            if estimate.value is None:
+                continue
+            y = top + name_height + 7
+            axes.plot([estimate.value], [y], "o", color=style, ms=8, mec=PAPER, mew=1, zorder=4)
+            if estimate.low is not None and estimate.high is not None:
+                axes.hlines(y, estimate.low, estimate.high, color=style, lw=2, zorder=3)
+                if estimate.baseline:
+                    axes.axvspan(estimate.low, estimate.high, color=MUTED, alpha=0.14, lw=0, zorder=0)
+        if figure.reference is not None:
+            axes.axvline(figure.reference.value, **_REFERENCE)
+        finish_stacked(axes, figure.x)
+        svg = render(drawn, title=words(figure.title, language), description="; ".join(told))
+    return Drawing(svg, _reference_legend(figure.reference, language), "", words(figure.x.label, language))
+
+
+def _bars_legend(figure: BarFigure, language: str) -> tuple[Key, ...]:
+    groups = [Key(words(g.label, language), "bar", colour(_series(n))) for n, g in enumerate(figure.groups)]
+    reference = _reference_legend(figure.reference, language)
+    return (*groups, *reference) if len(groups) > 1 or reference else ()
+
+
+def _reference_legend(reference: Reference | None, language: str) -> tuple[Key, ...]:
+    if reference is None:
+        return ()
+    return (Key(words(reference.label, language), "line", colour(MUTED), REFERENCE_DASH),)
+
+
+def _bars_told(figure: BarFigure, language: str) -> str:
+    """Say the figure in words, for those who cannot see it."""
+    names = [words(name, language) for name in figure.categories]
+    return ". ".join(
+        f"{words(group.label, language)}: "
+        + "; ".join(f"{name} {show(value, figure.y.format)}" for name, value in zip(names, group.values, strict=True))
+        for group in figure.groups
+    )
+
+
+def _series(n: int) -> str:
+    return SERIES[n % len(SERIES)]
+
+
+def _floats(values: Numbers) -> npt.NDArray[np.float64]:
+    return np.array(values, dtype=np.float64)  # None becomes NaN, which matplotlib leaves out

@@ -1,0 +1,45 @@
+"""Labels and inputs of one log, made once and shared by every method that is fitted to it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import polars as pl
+
+from valuecast import columns as c
+from valuecast.events.log import EventLog
+from valuecast.models.inputs import Inputs
+from valuecast.tasks import Task
+from valuecast.tasks.labels import labels
+from valuecast.tasks.splits import Split
+
+
+@dataclass(frozen=True)
+class Tables:
+    """A memory of tables. One ladder uses one of them; what it holds is never changed."""
+
+    _known: dict[Any, Any] = field(default_factory=dict)
+
+    def labelled(self, task: Task, log: EventLog, split: Split) -> pl.DataFrame:
+        """``user, at`` and targets of every training example; users whom the split holds out are absent."""
+        key = ("labels", log.fingerprint, task, split)
+        if key not in self._known:
+            every = labels(task, log, split.cutoffs(task, log))
+            held = [split.holds(user) for user in every[c.USER]]
+            self._known[key] = every.filter(~pl.Series(held, dtype=pl.Boolean))
+        found: pl.DataFrame = self._known[key]
+        return found
+
+    def inputs(self, inputs: Inputs, log: EventLog, keys: pl.DataFrame) -> pl.DataFrame:
+        """The inputs of ``keys``, row for row."""
+        recipe = json.dumps(inputs.to_dict(), sort_keys=True)
+        # HistoryInputs are not told apart by their recipe but by their task, which their repr shows.
+        key = ("inputs", log.fingerprint, recipe, repr(inputs) if "history" in recipe else "", keys.select(c.KEY).hash_rows().sum())
+        if key not in self._known:
+            self._known[key] = inputs.table(log, keys.select(c.KEY))
+        found: pl.DataFrame = self._known[key]
+        if not found.select(c.KEY).equals(keys.select(c.KEY)):
+            raise AssertionError("rows of inputs and rows of labels differ")
+        return found
