@@ -12,6 +12,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterable
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,17 @@ PACKAGES = ("valuecast", "duckdb", "ibis-framework", "lightgbm", "numpy", "polar
 def versions() -> dict[str, str]:
     """Return the versions of the packages that decide what an artifact contains."""
     return {name: version(name) for name in PACKAGES}
+
+
+@cache
+def code_digest() -> str:
+    """Return a digest of this package's own code: a result that is kept is good only for the code that made it."""
+    digest = hashlib.sha256()
+    root = Path(__file__).parent
+    for path in sorted(root.rglob("*.py")) + sorted(root.rglob("*.lark")):
+        digest.update(str(path.relative_to(root)).encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def commit(folder: Path, *, kind: str, facts: Facts, files: Iterable[str]) -> None:

@@ -17,6 +17,7 @@ from valuecast import columns as c
 from valuecast import moments
 from valuecast.errors import LogError, SourceError
 from valuecast.events.schema import CANONICAL_TYPES, Kind, Span, identified, quote
+from valuecast.language import Text
 from valuecast.moments import Moment, moment
 
 
@@ -64,7 +65,7 @@ class EventLog:
     items: SideTable | None = None
     users: SideTable | None = None
     digest: str = ""
-    about: str = ""
+    about: Text | None = None
     origin: str = "a log in memory"
 
     @classmethod
@@ -87,7 +88,7 @@ class EventLog:
         since: Moment | None = None,
         items: Any = None,
         users: Any = None,
-        about: str = "",
+        about: Text | str | None = None,
     ) -> EventLog:
         """Make a log from tables in memory: anything that speaks Arrow, already in canonical columns.
 
@@ -117,7 +118,7 @@ class EventLog:
             fields=fields,
             **sides,
             digest=content_digest(connection, ["events", *(name for name, side in sides.items() if side)]),
-            about=about,
+            about=Text(about, about) if isinstance(about, str) and about else None if isinstance(about, str) else about,
         ).between(span.start, span.until)
 
     def before(self, at: Moment) -> EventLog:

@@ -9,7 +9,7 @@ from typing import Any
 from valuecast.errors import ModelError, suggest
 from valuecast.events.log import EventLog
 from valuecast.features import families
-from valuecast.features.feature import ACTIVITY, PURCHASE, Feature, Window, windows
+from valuecast.features.feature import ACTIVITY, PURCHASE, RETURN, Feature, Window, windows
 
 __all__ = ["Feature", "FeatureSet", "Vocabulary"]
 
@@ -70,6 +70,13 @@ class FeatureSet:
         if PURCHASE not in self.events:
             return (ACTIVITY,)
         return (PURCHASE,) if len(self.events) == 1 else (PURCHASE, ACTIVITY)
+
+    @property
+    def carries(self) -> frozenset[str]:
+        """What a feature may need: streams, returns, several types of event, and the parts that are there."""
+        parts = {name for name in ("items", "orders", "spend", "refunds", "clock") if getattr(self, name)}
+        known = {event for event in (PURCHASE, RETURN) if event in self.events}
+        return frozenset({*parts, *known, *self.streams, *(("types",) if len(self.events) > 1 else ())})
 
     @property
     def nested(self) -> tuple[Window, ...]:

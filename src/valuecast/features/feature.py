@@ -27,6 +27,7 @@ UNITS: Final[dict[str, Text]] = {
     "change": Text("-1 (all before) to 1 (all recent)", "-1（全在此前）到 1（全在近期）"),
     "cycle": Text("-1 to 1, once round a year", "-1 到 1，一年一周期"),
     "month": Text("month, 1 to 12", "月份（1 到 12）"),
+    "day": Text("day, 1 to 366", "日序（1 到 366）"),
     "week": Text("ISO week", "ISO 周数"),
     "weekday": Text("weekday, Monday is 1", "星期（周一为 1）"),
     "value": Text("in the field's own unit", "字段自身单位"),
@@ -52,8 +53,7 @@ WEEKDAYS: Final = tuple(
     )
 )
 DAYPARTS: Final = tuple(
-    Text(f"between {start:02}:00 and {start + 6:02}:00 UTC", f"UTC {start}至{start + 6}点")
-    for start in (0, 6, 12, 18)
+    Text(f"between {start:02}:00 and {start + 6:02}:00 UTC", f"UTC {start}至{start + 6}点") for start in (0, 6, 12, 18)
 )
 
 
@@ -100,7 +100,9 @@ class Window:
     @property
     def text(self) -> Text:
         """How a label says it."""
-        return Text("so far", "历史") if self.days is None else Text(f"in the last {self.days} days", f"近{self.days}天")
+        if self.days is None:
+            return Text("so far", "历史")
+        return Text(f"in the last {self.days} days", f"近{self.days}天")
 
 
 ALL: Final = Window(None)
@@ -122,6 +124,14 @@ def phrase(en: str, zh: str, **parts: Text | str | int) -> Text:
 def event_words(event: str) -> Text:
     """Return what events of one type are called."""
     return EVENT_WORDS.get(event, Text(f"Events of type '{event}'", f"“{event}”事件"))
+
+
+def event_measure(event: str, index: int) -> str:
+    """Return the name of the sum that counts the events of one type, the ``index``-th of a feature set.
+
+    A name cannot be made of the type itself: names of columns ignore case, types of event do not.
+    """
+    return f"{event}_lines" if event in (PURCHASE, RETURN) else f"event_{index}"
 
 
 def slug(text: str) -> str:

@@ -55,6 +55,13 @@ class Head:
     tiers: tuple[float, float]
     facts: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def calibration(self) -> str:
+        """How a raw score becomes a score, in a word."""
+        if self.calibrator:
+            return self.calibrator.kind
+        return "identity" if self.level is None or self.level.factor == 1 else f"times {self.level.factor:.3f}"
+
     def score(self, table: pl.DataFrame) -> pl.DataFrame:
         """Return ``raw, score, low, high, tier`` for each row of the inputs."""
         raw = self.model.score(table)

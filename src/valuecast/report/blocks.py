@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -106,6 +107,9 @@ class LineFigure:
     diagonal: Text | None = None
     caption: Text | None = None
 
+    def __post_init__(self) -> None:
+        _not_empty(self.series)
+
 
 @dataclass(frozen=True)
 class Bars:
@@ -130,6 +134,8 @@ class BarFigure:
     caption: Text | None = None
 
     def __post_init__(self) -> None:
+        _not_empty(self.categories)
+        _not_empty(self.groups)
         for group in self.groups:
             _same_length(len(self.categories), group.values, group.low, group.high)
 
@@ -156,10 +162,15 @@ class IntervalFigure:
     reference: Reference | None = None
     caption: Text | None = None
 
+    def __post_init__(self) -> None:
+        _not_empty(self.estimates)
+
     def ranked(self) -> tuple[Estimate, ...]:
         """Return the estimates, the best first and the missing ones last."""
         sign = -1 if self.higher_is_better else 1
-        return tuple(sorted(self.estimates, key=lambda e: (e.value is None, sign * (e.value or 0))))
+        known = [e for e in self.estimates if e.value is not None and not math.isnan(e.value)]
+        unknown = [e for e in self.estimates if e not in known]
+        return (*sorted(known, key=lambda e: sign * (e.value or 0)), *unknown)
 
 
 @dataclass(frozen=True)
@@ -214,6 +225,11 @@ class Report:
         from valuecast.report.html import to_fragment  # noqa: PLC0415 - the page builds on this file
 
         return to_fragment(self)
+
+
+def _not_empty(shown: Sequence[object]) -> None:
+    if not shown:
+        raise ValueError("a figure of nothing; leave it out")
 
 
 def _same_length(expected: int, *columns: Numbers | None) -> None:

@@ -15,10 +15,10 @@ from valuecast.language import Text
 from valuecast.report.blocks import Column, Format, Table, Words
 
 MISSING = "–"
-MINUS = "−"
+MINUS = "-"  # not the typographic one: it survives a spreadsheet, and every console can print it
 _YES, _NO, _TO = Text("yes", "是"), Text("no", "否"), Text(" to ", " 至 ")
-# A control character in a user's name could steer a terminal and is not allowed in HTML.
-_CONTROL = {code: "\ufffd" for code in [*range(32), *range(127, 160)] if chr(code) not in "\n\t"}
+# A control character in a user's name could steer a terminal and is not allowed in HTML; lines are broken where shown.
+_CONTROL = {code: " " if chr(code) in "\n\r\t" else "\ufffd" for code in [*range(32), *range(127, 160)]}
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def words(text: Words, language: str) -> str:
 
 def show(value: object, form: Format = "text", *, language: str = "en") -> str:
     """Write a value; ``None`` and NaN are a dash."""
-    if _missing(value):
+    if missing(value):
         return MISSING
     if form != "text":
         number = float(value)  # type: ignore[arg-type]  # a column with a numeric format holds numbers
@@ -60,14 +60,20 @@ def show(value: object, form: Format = "text", *, language: str = "en") -> str:
 
 def show_interval(value: object, low: object, high: object, form: Format, *, language: str = "en") -> Cell:
     """Write an estimate and its interval; the three share the decimals of the largest."""
-    if form == "text" or _missing(value) or _missing(low) or _missing(high):
+    if form == "text" or missing(value) or missing(low) or missing(high):
         return Cell(show(value, form, language=language))
     numbers = [float(number) for number in (value, low, high)]  # type: ignore[arg-type]
-    decimals = _decimals(max(numbers, key=abs), form)
-    text, low_text, high_text = (_number(number, form, decimals) for number in numbers)
+    text, low_text, high_text = show_alike(numbers, form)
     # A dash between signed numbers would read as one more sign.
     signed = {low_text[0], high_text[0]} & {MINUS, "+"}
     return Cell(text, f"{low_text}{_TO.to(language) if signed else MISSING}{high_text}")
+
+
+def show_alike(values: Sequence[float | None], form: Format) -> list[str]:
+    """Write numbers that are read against each other: all share the decimals of the largest."""
+    known = [value for value in values if value is not None and math.isfinite(value)]
+    decimals = _decimals(max(known, key=abs, default=0), form)
+    return [MISSING if value is None or missing(value) else _number(value, form, decimals) for value in values]
 
 
 def ticks(values: Sequence[float], form: Format) -> list[str]:
@@ -96,7 +102,8 @@ def _column(frame: pl.DataFrame, column: Column, language: str) -> list[Cell]:
     return [show_interval(value, low, high, column.format, language=language) for value, low, high in bounds]
 
 
-def _missing(value: object) -> bool:
+def missing(value: object) -> bool:
+    """Return whether a value is ``None`` or NaN."""
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 

@@ -9,29 +9,25 @@ import numpy.typing as npt
 
 from valuecast.language import Text
 from valuecast.report.blocks import BarFigure, Figure, IntervalFigure, LineFigure, Numbers, Reference
-from valuecast.report.cells import show, show_interval, words
+from valuecast.report.cells import show_alike, show_interval, words
 from valuecast.report.layout import (
-    BOTTOM,
     DASHES,
     REFERENCE_DASH,
-    SIDE,
-    TOP,
     Drawing,
     Key,
+    Rows,
     finish,
-    finish_stacked,
+    height_of_rows,
     line_style,
-    shorten,
     side_by_side,
-    stacked,
     width_of,
-    write,
 )
-from valuecast.report.svg import INK, MUTED, PAPER, SERIES, WIDTH, canvas, colour, render
+from valuecast.report.svg import INK, MUTED, PAPER, SERIES, canvas, colour, render
 
 _MARKERS_UP_TO = 30  # points of a line; more markers would hide it
 _BASELINE = Text("{name} (baseline)", "{name}（基准）")
 _REFERENCE: dict[str, Any] = {"color": MUTED, "lw": 1.2, "ls": line_style(REFERENCE_DASH)}
+_IN_LANES: dict[str, Any] = {"color": MUTED, "lw": 1.6, "zorder": 1}  # a lane is too short for dashes
 
 
 def draw(figure: Figure, language: str) -> Drawing:
@@ -87,84 +83,82 @@ def _upright_bars(figure: BarFigure, language: str) -> Drawing:
             axes.axhline(figure.reference.value, **_REFERENCE)
         finish(drawn, axes, x=None, y=figure.y)
         svg = render(drawn, title=words(figure.title, language), description=_bars_told(figure, language))
-    return Drawing(svg, _bars_legend(figure, language), words(figure.y.label, language), words(figure.x, language))
+    legend = _bars_legend(figure, language, dash=REFERENCE_DASH)
+    return Drawing(svg, legend, words(figure.y.label, language), words(figure.x, language))
 
 
 def _lying_bars(figure: BarFigure, language: str) -> Drawing:
-    bar, name_height, gap = 14, 20, 8
-    row = name_height + bar * len(figure.groups) + gap
-    texts = [[show(value, figure.y.format, language=language) for value in group.values] for group in figure.groups]
-    room = max((width_of(text) for column in texts for text in column), default=0) + 8
-    with canvas(height=row * len(figure.categories) + TOP + BOTTOM) as drawn:
-        axes = stacked(drawn, right=room)
-        tops = np.arange(len(figure.categories)) * row
-        for top, name in zip(tops, figure.categories, strict=True):
-            write(axes, SIDE, top + name_height / 2, shorten(words(name, language), WIDTH - 2 * SIDE))
+    bar = 14
+    lane = bar * len(figure.groups)
+    texts = [show_alike(group.values, figure.y.format) for group in figure.groups]
+    room = max((width_of(text) for column in texts for text in column), default=0)
+    with canvas(height_of_rows(len(figure.categories), lane)) as drawn:
+        rows = Rows.on(drawn, lane=lane, right=room)
+        for n, name in enumerate(figure.categories):
+            rows.name(n, words(name, language))
         for n, group in enumerate(figure.groups):
-            y = tops + name_height + bar * (n + 0.5)
-            axes.barh(y, _floats(group.values), bar * 0.86, color=_series(n))
+            y = rows.tops + bar * (n + 0.5)
+            rows.axes.barh(y, _floats(group.values), bar * 0.86, color=_series(n))
             if group.low is not None and group.high is not None:
-                axes.hlines(y, _floats(group.low), _floats(group.high), color=INK, lw=1.2)
+                rows.axes.hlines(y, _floats(group.low), _floats(group.high), color=INK, lw=1.2)
             for place, text in zip(y, texts[n], strict=True):
-                write(axes, WIDTH, place, text, align="right")
+                rows.value(place, text)
         if figure.reference is not None:
-            axes.axvline(figure.reference.value, **_REFERENCE)
-        finish_stacked(axes, figure.y)
+            rows.across(figure.reference.value, **_IN_LANES)
+        rows.finish(figure.y)
         svg = render(drawn, title=words(figure.title, language), description=_bars_told(figure, language))
-    return Drawing(svg, _bars_legend(figure, language), words(figure.x, language), words(figure.y.label, language))
+    legend = _bars_legend(figure, language, dash=())
+    return Drawing(svg, legend, words(figure.x, language), words(figure.y.label, language))
 
 
 def _intervals(figure: IntervalFigure, language: str) -> Drawing:
-    row, name_height = 40, 22
+    lane = 16
     ranked = figure.ranked()
+    values = show_alike([estimate.value for estimate in ranked], figure.x.format)
     told = []
-    with canvas(height=row * len(ranked) + TOP + BOTTOM) as drawn:
-        axes = stacked(drawn)
-        for n, estimate in enumerate(ranked):
-            top, style = n * row, INK if estimate.baseline else SERIES[0]
-            name = words(estimate.label, language)
-            name = words(_BASELINE.format(name=name), language) if estimate.baseline else name
+    with canvas(height_of_rows(len(ranked), lane)) as drawn:
+        rows = Rows.on(drawn, lane=lane, right=max(map(width_of, values), default=0))
+        for n, (estimate, y) in enumerate(zip(ranked, rows.tops + lane / 2, strict=True)):
+            name, style = words(estimate.label, language), INK if estimate.baseline else SERIES[0]
+            name = _BASELINE.to(language).format(name=name) if estimate.baseline else name
+            rows.name(n, name, weight="bold" if estimate.baseline else "normal")
+            rows.value(y, values[n])
             cell = show_interval(estimate.value, estimate.low, estimate.high, figure.x.format, language=language)
-            value = " ".join(filter(None, (cell.text, cell.interval)))
-            told.append(f"{name}: {value}")
-            write(axes, WIDTH - SIDE, top + name_height / 2, value, align="right")
-            name = shorten(name, WIDTH - 2 * SIDE - width_of(value) - 8)
-            write(axes, SIDE, top + name_height / 2, name, weight="bold" if estimate.baseline else "normal")
+            told.append(" ".join(filter(None, (name, cell.text, cell.interval))))
             if estimate.value is None:
                 continue
-            y = top + name_height + 7
-            axes.plot([estimate.value], [y], "o", color=style, ms=8, mec=PAPER, mew=1, zorder=4)
+            rows.axes.plot([estimate.value], [y], "o", color=style, ms=8, mec=PAPER, mew=1, zorder=4)
             if estimate.low is not None and estimate.high is not None:
-                axes.hlines(y, estimate.low, estimate.high, color=style, lw=2, zorder=3)
+                rows.axes.hlines(y, estimate.low, estimate.high, color=style, lw=2, zorder=3)
                 if estimate.baseline:
-                    axes.axvspan(estimate.low, estimate.high, color=MUTED, alpha=0.14, lw=0, zorder=0)
+                    rows.shade(estimate.low, estimate.high, color=MUTED, alpha=0.16)
         if figure.reference is not None:
-            axes.axvline(figure.reference.value, **_REFERENCE)
-        finish_stacked(axes, figure.x)
+            rows.across(figure.reference.value, **_IN_LANES)
+        rows.finish(figure.x)
         svg = render(drawn, title=words(figure.title, language), description="; ".join(told))
-    return Drawing(svg, _reference_legend(figure.reference, language), "", words(figure.x.label, language))
+    return Drawing(svg, _reference_legend(figure.reference, language, dash=()), "", words(figure.x.label, language))
 
 
-def _bars_legend(figure: BarFigure, language: str) -> tuple[Key, ...]:
+def _bars_legend(figure: BarFigure, language: str, *, dash: tuple[float, ...]) -> tuple[Key, ...]:
     groups = [Key(words(g.label, language), "bar", colour(_series(n))) for n, g in enumerate(figure.groups)]
-    reference = _reference_legend(figure.reference, language)
+    reference = _reference_legend(figure.reference, language, dash=dash)
     return (*groups, *reference) if len(groups) > 1 or reference else ()
 
 
-def _reference_legend(reference: Reference | None, language: str) -> tuple[Key, ...]:
+def _reference_legend(reference: Reference | None, language: str, *, dash: tuple[float, ...]) -> tuple[Key, ...]:
     if reference is None:
         return ()
-    return (Key(words(reference.label, language), "line", colour(MUTED), REFERENCE_DASH),)
+    return (Key(words(reference.label, language), "line", colour(MUTED), dash),)
 
 
 def _bars_told(figure: BarFigure, language: str) -> str:
     """Say the figure in words, for those who cannot see it."""
     names = [words(name, language) for name in figure.categories]
-    return ". ".join(
-        f"{words(group.label, language)}: "
-        + "; ".join(f"{name} {show(value, figure.y.format)}" for name, value in zip(names, group.values, strict=True))
-        for group in figure.groups
-    )
+    told = []
+    for group in figure.groups:
+        pairs = zip(names, show_alike(group.values, figure.y.format), strict=True)
+        told.append(f"{words(group.label, language)}: " + "; ".join(f"{name} {text}" for name, text in pairs))
+    return ". ".join(told)
 
 
 def _series(n: int) -> str:

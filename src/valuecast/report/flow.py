@@ -7,7 +7,7 @@ import re
 from rich.cells import cell_len, chop_cells
 
 _WIDE = "\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef"
-_OPENING, _CLOSING = "（《“‘「『【〈([", "，。、；：！？）》”’」』】〉,.;:!?)]%"
+_OPENING, _CLOSING = "（《“‘「『【〈", "，。、；：！？）》”’」』】〉,.;:!?)]%"
 # What stays on one line: a word or one wide letter, with the brackets before it and the punctuation after it.
 _UNIT = re.compile(
     rf"[{re.escape(_OPENING)}]*(?:[{_WIDE}]|[^\s{_WIDE}{re.escape(_OPENING)}]+)?[{re.escape(_CLOSING)}]*\s*"
@@ -25,6 +25,4 @@ def flow(text: str, width: int) -> str:
             lines.append("")
         *whole, rest = chop_cells(unit, width) if cell_len(unit.rstrip()) > width else [unit]
         lines[-1:] = [*whole, lines[-1] + rest] if whole else [lines[-1] + rest]
-        if unit.endswith("\n"):
-            lines.append("")
     return "\n".join(line.rstrip() for line in lines).rstrip()

@@ -11,7 +11,8 @@ from rich.table import Table as Grid
 from rich.text import Text as Line
 
 from valuecast.report.blocks import BarFigure, Fact, Table
-from valuecast.report.cells import Cell, rows, show, words
+from valuecast.report.cells import Row, missing, rows, show_alike, words
+from valuecast.report.flow import flow
 
 _GAP = 2
 _WIDEST_NAME = 28  # of a row; a longer one wraps
@@ -25,88 +26,88 @@ _EMPHASIS = "> "  # plain text knows no bold
 def facts(given: Sequence[Fact], language: str) -> Grid:
     """Lay out facts, one a line."""
     grid = Grid.grid(padding=(0, _GAP, 0, 0), pad_edge=False)
-    grid.add_column(max_width=_WIDEST_NAME)
+    grid.add_column(max_width=_WIDEST_NAME, overflow="fold")
     grid.add_column(overflow="fold")
     for fact in given:
-        note = f"  {words(fact.note, language)}" if fact.note is not None else ""
-        grid.add_row(
-            Line(words(fact.label, language)), Line.assemble((words(fact.value, language), "bold"), (note, "dim"))
-        )
+        note = "" if fact.note is None else f"  {words(fact.note, language)}"
+        value = Line.assemble((words(fact.value, language), "bold"), (note, "dim"))
+        grid.add_row(Line(words(fact.label, language)), value)
     return grid
 
 
-def table(given: Table, language: str, width: int) -> Iterator[Grid]:
+def table(given: Table, language: str, width: int) -> Iterator[Grid | Line]:
     """Lay out a table: intervals beside the values where they fit, below them where they do not.
 
     Columns that still do not fit continue in a further grid, which names the rows again: no digit is ever cut.
     """
-    strips = _strips(given, language, beside=True)
+    written = rows(given, language)
+    strips = _strips(given, written, language, between=" ")
     if _total(strips) > width:
-        strips = _strips(given, language, beside=False)
-    emphasised = [row.emphasised for row in rows(given, language)]
-    for group in _groups(strips, width):
+        strips = _strips(given, written, language, between="\n")
+    for n, group in enumerate(_groups(strips, width)):
+        if n:
+            yield Line()
         grid = Grid(box=box.SIMPLE_HEAD, padding=(0, _GAP - 1, 0, 0), pad_edge=False, show_edge=False)
         for strip in group:
-            grid.add_column(strip.head, width=strip.width, justify="right" if strip.number else "left", overflow="fold")
-        for bold, *cells in zip(emphasised, *(strip.cells for strip in group), strict=True):
-            grid.add_row(*cells, style="bold" if bold else "")
+            head = Line(flow(strip.head, strip.width))
+            grid.add_column(head, width=strip.width, justify="right" if strip.number else "left", overflow="fold")
+        for row, *cells in zip(written, *(strip.lines() for strip in group), strict=True):
+            grid.add_row(*cells, style="bold" if row.emphasised else "")
         yield grid
 
 
 def bars(figure: BarFigure, language: str) -> Grid:
-    """Lay out bars, one a line, with their values; a figure with negative values is given in numbers alone."""
-    values = [value for group in figure.groups for value in group.values if value is not None]
-    scale = max(values, default=0)
-    drawn = scale > 0 and min(values) >= 0
+    """Lay out bars, one a line, with their values; where a value is negative, the values alone."""
+    known = [value for group in figure.groups for value in group.values if value is not None and not missing(value)]
+    longest = max(known, default=0)
+    drawn = longest > 0 and min(known) >= 0
+    texts = [show_alike(group.values, figure.y.format) for group in figure.groups]
     grid = Grid.grid(padding=(0, _GAP, 0, 0), pad_edge=False)
-    grid.add_column(max_width=_WIDEST_NAME, overflow="fold")
-    grid.add_column(max_width=_WIDEST_NAME, overflow="fold")
-    grid.add_column(justify="right", no_wrap=True)
-    grid.add_column(no_wrap=True)
-    for n, name in enumerate(figure.categories):
+    for justify in ("left", "left", "right", "left"):
+        grid.add_column(justify=justify)
+    for n, category in enumerate(figure.categories):
         for m, group in enumerate(figure.groups):
+            name = "" if m else flow(words(category, language), _WIDEST_NAME)
+            label = flow(words(group.label, language), _WIDEST_TEXT // 2) if len(figure.groups) > 1 else ""
             value = group.values[n]
-            length = round(_BAR * value / scale) if drawn and value is not None else 0
-            label = words(group.label, language) if len(figure.groups) > 1 else ""
-            grid.add_row(
-                Line("" if m else words(name, language)),
-                Line(label),
-                Line(show(value, figure.y.format, language=language)),
-                Line("█" * length),
-            )
+            length = 0 if value is None or missing(value) or not drawn else round(_BAR * value / longest)
+            grid.add_row(*map(Line, (name, label, texts[m][n], "█" * length)))
     return grid
 
 
 @dataclass(frozen=True)
 class _Strip:
-    """One column of a table, written out."""
+    """One column of a table, written out: each cell as its text and what follows it in smaller type."""
 
-    head: Line
-    cells: tuple[Line, ...]
+    head: str
+    cells: tuple[tuple[str, str], ...]
     width: int
     number: bool
 
+    def lines(self) -> Iterator[Line]:
+        for text, small in self.cells:
+            whole = text if self.number else flow(text, self.width)
+            yield Line.assemble(whole, (small, "dim"))
 
-def _strips(given: Table, language: str, *, beside: bool) -> list[_Strip]:
-    written = rows(given, language)
+
+def _strips(given: Table, written: list[Row], language: str, *, between: str) -> list[_Strip]:
+    """Write out the columns, with the intervals on the same line or on the next one."""
     strips = []
     for n, column in enumerate(given.columns):
-        marks = [_EMPHASIS if row.emphasised and n == 0 else "" for row in written]
-        cells = tuple(_line(row.cells[n], mark, beside=beside) for row, mark in zip(written, marks, strict=True))
         head, number = words(column.label, language), column.format != "text"
-        widest = max((cell_len(part) for cell in cells for part in cell.plain.split("\n")), default=0)
-        if number:
-            least = max(min(cell_len(word), _WIDEST_HEAD) for word in (head, *head.split()))
-            strips.append(_Strip(Line(head), cells, max(widest, least), number))
+        cells = []
+        for row in written:
+            mark = _EMPHASIS if row.emphasised and n == 0 else ""
+            interval = row.cells[n].interval
+            cells.append((mark + row.cells[n].text, between + interval if interval else ""))
+        lines = [line for cell in cells for line in "".join(cell).split("\n")]
+        if number:  # the values never wrap; the heading over them may, between words
+            most, others = None, [min(cell_len(word), _WIDEST_HEAD) for word in (head, *head.split())]
         else:
-            most = _WIDEST_NAME if n == 0 else _WIDEST_TEXT
-            strips.append(_Strip(Line(head), cells, min(max(widest, cell_len(head)), most), number))
+            most, others = (_WIDEST_TEXT if n else _WIDEST_NAME), [cell_len(head)]
+        width = max([*map(cell_len, lines), *others])
+        strips.append(_Strip(head, tuple(cells), min(width, most or width), number))
     return strips
-
-
-def _line(cell: Cell, mark: str, *, beside: bool) -> Line:
-    interval = f"{' ' if beside else chr(10)}{cell.interval}" if cell.interval else ""
-    return Line.assemble(mark, cell.text, (interval, "dim"))
 
 
 def _groups(strips: list[_Strip], width: int) -> Iterator[list[_Strip]]:

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import unicodedata
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
+import numpy as np
+import numpy.typing as npt
 from markupsafe import Markup
 
 from valuecast.report.blocks import Axis
 from valuecast.report.cells import ticks
-from valuecast.report.svg import FONT_SIZE, WIDTH
+from valuecast.report.svg import FONT_SIZE, GRID, WIDTH
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
 
 TOP: Final = 10
-BOTTOM: Final = 24
+BOTTOM: Final = 26
 SIDE: Final = 14
+NAME: Final = 20
+GAP: Final = 8
 DASHES: Final[tuple[tuple[float, ...], ...]] = ((), (6, 3), (2, 2), (9, 3, 2, 3))
 REFERENCE_DASH: Final = (4, 3)
 
@@ -45,7 +49,7 @@ class Drawing:
 
 def width_of(text: str) -> float:
     """Return about how wide a text is; the font is the reader's, so nobody knows exactly."""
-    return sum(FONT_SIZE * (1.0 if unicodedata.east_asian_width(letter) in "WF" else 0.58) for letter in text)
+    return sum(FONT_SIZE * (1.0 if unicodedata.east_asian_width(letter) in "WF" else 0.6) for letter in text)
 
 
 def shorten(text: str, room: float) -> str:
@@ -82,30 +86,68 @@ def finish(canvas: Canvas, axes: Axes, *, x: Axis | None, y: Axis) -> None:
     axes.set_position((left / WIDTH, BOTTOM / height, (WIDTH - left - SIDE) / WIDTH, (height - TOP - BOTTOM) / height))
 
 
-def stacked(canvas: Canvas, *, right: float = SIDE) -> Axes:
-    """Return axes whose vertical coordinate is units from the top, for rows under each other."""
-    height = canvas.get_figheight() * 72
-    inside = height - TOP - BOTTOM
-    axes = canvas.add_axes((SIDE / WIDTH, BOTTOM / height, (WIDTH - SIDE - right) / WIDTH, inside / height))
-    axes.set_ylim(inside, 0)
-    axes.set_yticks([])
-    axes.grid(axis="x")
-    return axes
+@dataclass(frozen=True)
+class Rows:
+    """Rows under each other: a name over the whole width, and below it a lane for marks with a value at its right.
+
+    The vertical coordinate of ``axes`` is units from the top. Vertical lines are drawn in the lanes
+    only, so that no name is crossed out.
+    """
+
+    axes: Axes
+    count: int
+    lane: float
+
+    @classmethod
+    def on(cls, canvas: Canvas, *, lane: float, right: float) -> Rows:
+        """Prepare a figure of ``height_of_rows``, with room for values of width ``right``."""
+        height = canvas.get_figheight() * 72
+        inside = height - TOP - BOTTOM
+        width = WIDTH - right - GAP
+        axes = canvas.add_axes((0, BOTTOM / height, width / WIDTH, inside / height))
+        axes.set_ylim(inside, 0)
+        axes.set_yticks([])
+        return cls(axes, round(inside / (NAME + lane + GAP)), lane)
+
+    @property
+    def tops(self) -> npt.NDArray[np.float64]:
+        """Where the lanes start."""
+        return NAME + np.arange(self.count, dtype=np.float64) * (NAME + self.lane + GAP)
+
+    def name(self, row: int, text: str, *, weight: str = "normal") -> None:
+        """Write the name of a row."""
+        self._write(0, self.tops[row] - NAME / 2, shorten(text, WIDTH), ha="left", weight=weight)
+
+    def value(self, y: float, text: str) -> None:
+        """Write a value to the right of the lanes."""
+        self._write(WIDTH, y, text, ha="right", weight="normal")
+
+    def across(self, x: float, **style: Any) -> None:
+        """Draw a vertical line in all lanes."""
+        self.axes.vlines(np.full(self.count, x), self.tops, self.tops + self.lane, **style)
+
+    def shade(self, low: float, high: float, **style: Any) -> None:
+        """Shade ``[low, high]`` in all lanes."""
+        for top in self.tops:
+            self.axes.broken_barh([(low, high - low)], (top, self.lane), lw=0, zorder=0, **style)
+
+    def finish(self, axis: Axis) -> None:
+        """Set limits and ticks of the horizontal axis."""
+        self.axes.set_xlim(axis.low, axis.high)
+        places, labels = _ticks(self.axes, axis, "x")
+        self.axes.set_xticks(places, labels)
+        for place in places:
+            self.across(place, color=GRID, lw=0.8, zorder=0)
+
+    def _write(self, x: float, y: float, text: str, **style: Any) -> None:
+        box = self.axes.get_position()
+        inside = (x / WIDTH - box.x0) / box.width
+        self.axes.text(inside, y, text, va="center_baseline", transform=self.axes.get_yaxis_transform(), **style)
 
 
-def finish_stacked(axes: Axes, axis: Axis) -> None:
-    """Set limits and ticks of the horizontal axis under the rows."""
-    axes.set_xlim(axis.low, axis.high)
-    axes.set_xticks(*_ticks(axes, axis, "x"))
-
-
-def write(
-    axes: Axes, x: float, y: float, text: str, *, align: Literal["left", "right"] = "left", weight: str = "normal"
-) -> None:
-    """Write a text at ``x`` from the left edge of the figure and ``y`` of stacked rows."""
-    box = axes.get_position()
-    inside = (x / WIDTH - box.x0) / box.width
-    axes.text(inside, y, text, ha=align, va="center_baseline", weight=weight, transform=axes.get_yaxis_transform())
+def height_of_rows(count: int, lane: float) -> float:
+    """Return the height of a figure of ``count`` rows."""
+    return TOP + BOTTOM + count * (NAME + lane + GAP)
 
 
 def _ticks(axes: Axes, axis: Axis, side: Literal["x", "y"]) -> tuple[list[float], list[str]]:

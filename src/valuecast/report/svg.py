@@ -29,10 +29,11 @@ _VARIABLES = _NAMES | {colour: f"series-{n}" for n, colour in enumerate(SERIES, 
 
 WIDTH: Final = 400
 """Width of every figure in units of its view box; on a phone a unit is a little less than a pixel."""
-FONT_SIZE: Final = 12
+FONT_SIZE: Final = 13
 _STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
     "axes.edgecolor": GRID,
+    "axes.facecolor": "none",
     "axes.spines.left": False,
     "axes.spines.right": False,
     "axes.spines.top": False,
@@ -72,21 +73,23 @@ def render(figure: Canvas, *, title: str, description: str) -> Markup:
     stream = io.StringIO()
     figure.savefig(stream, format="svg", metadata={"Creator": None, "Date": None, "Format": None, "Type": None})
     drawn = stream.getvalue()
-    box = re.search(r'viewBox="([^"]*)"', drawn)
-    assert box is not None
     body = drawn[drawn.index("</defs>") + len("</defs>") :]  # what comes before is a style for the whole page
-    # Ids are unique in a page: those of a figure carry its digest.
+    # Ids must be unique in a page: those of a figure carry its digest.
     key = "f" + hashlib.md5(f"{title}\n{description}\n{body}".encode(), usedforsecurity=False).hexdigest()[:8]
-    body = re.sub(r'<g id="[^"]*"', "<g", body)
-    body = re.sub(r'\bid="', f'id="{key}-', body)
-    body = re.sub(r'xlink:href="#', f'href="#{key}-', body).replace("url(#", f"url(#{key}-")
-    body = re.sub(r"font-family: [^;\"]*; ?", "", body)
-    body = re.sub(r' transform="rotate\(-0 [^)]*\)"', "", body)
-    body = re.sub(r"#0000[ef]\d", lambda found: colour(found[0]), body)
+    body = re.sub(r"<[^>]*>", lambda tag: _adapt(tag[0], key), body)
     return Markup(  # noqa: S704 - matplotlib escapes the texts in its output
-        f'<svg viewBox="{box[1]}" role="img" aria-labelledby="{key}-title {key}-desc">'
-        f'<title id="{key}-title">{escape(title)}</title><desc id="{key}-desc">{escape(description)}</desc>{body}'
+        f'<svg viewBox="0 0 {WIDTH} {figure.get_figheight() * 72:.0f}" role="img" aria-labelledby="{key}-t {key}-d">'
+        f'<title id="{key}-t">{escape(title)}</title><desc id="{key}-d">{escape(description)}</desc>{body}'
     )
+
+
+def _adapt(tag: str, key: str) -> str:
+    """Rewrite a tag for its place in a page: ids that are its own, the page's colours and the page's font."""
+    tag = re.sub(r'^<g id="[^"]*"', "<g", tag)
+    tag = tag.replace(' id="', f' id="{key}-').replace(' xlink:href="#', f' href="#{key}-').replace("(#", f"(#{key}-")
+    tag = re.sub(r"font-family: [^;\"]*; ?", "", tag)
+    tag = re.sub(r' transform="rotate\(-0 [^)]*\)"', "", tag)
+    return re.sub("|".join(_VARIABLES), lambda found: colour(found[0]), tag)
 
 
 def colour(stand_in: str) -> str:

@@ -13,6 +13,7 @@ from rich.text import Text as Line
 from valuecast.language import Text
 from valuecast.report.blocks import BarFigure, Block, Notice, Paragraph, Report, Table
 from valuecast.report.cells import words
+from valuecast.report.flow import flow
 from valuecast.report.grid import bars, facts, table
 
 _LEAST_WIDTH = 40
@@ -45,18 +46,26 @@ def to_text(report: Report, *, language: str = "en", width: int | None = None) -
 
 
 def _parts(report: Report, language: str, width: int) -> Iterator[RenderableType]:
-    yield Line(words(report.title, language), style="bold")
+    yield _flowing(report.title, language, width, style="bold")
     if report.subtitle is not None:
-        yield Line(words(report.subtitle, language), style="dim")
-    for notice in report.notices:
-        yield _notice(notice, language)
-    yield facts(report.facts, language)
-    for section in report.sections:
+        yield _flowing(report.subtitle, language, width, style="dim")
+    if report.notices:
         yield Line()
-        yield Rule(Line(words(section.title, language), style="bold"), align="left", style="dim")
-        for block in section.blocks:
-            yield from _block(block, language, width)
+    for notice in report.notices:
+        yield _notice(notice, language, width)
+    if report.facts:
+        yield Line()
+        yield facts(report.facts, language)
+    for section in report.sections:
+        blocks = [parts for block in section.blocks if (parts := list(_block(block, language, width)))]
+        if blocks:
+            yield Line()
+            yield Rule(Line(words(section.title, language), style="bold"), align="left", style="dim")
+        for n, parts in enumerate(blocks):
+            yield from [Line()] if n else []
+            yield from parts
     if report.made:
+        yield Line()
         yield Rule(style="dim")
         yield facts(report.made, language)
 
@@ -64,21 +73,25 @@ def _parts(report: Report, language: str, width: int) -> Iterator[RenderableType
 def _block(block: Block, language: str, width: int) -> Iterator[RenderableType]:
     match block:
         case Paragraph():
-            yield Line(words(block.text, language))
+            yield _flowing(block.text, language, width)
         case Notice():
-            yield _notice(block, language)
+            yield _notice(block, language, width)
         case Table():
-            yield Line("\n" + words(block.title, language), style="bold")
+            yield _flowing(block.title, language, width, style="bold")
             yield from table(block, language, width)
             if block.caption is not None:
-                yield Line(words(block.caption, language), style="dim")
+                yield _flowing(block.caption, language, width, style="dim")
         case BarFigure():
-            yield Line("\n" + words(block.title, language), style="bold")
+            yield _flowing(block.title, language, width, style="bold")
             yield bars(block, language)
         case _:
             pass  # lines and intervals say in text no more than the tables beside them
 
 
-def _notice(notice: Notice, language: str) -> RenderableType:
-    level = Line(f"{words(_LEVELS[notice.level], language)} ", style="bold")
-    return Line.assemble(level, words(notice.text, language), style=_STYLES[notice.level])
+def _flowing(text: Text, language: str, width: int, *, style: str = "") -> Line:
+    return Line(flow(words(text, language), width), style=style)
+
+
+def _notice(notice: Notice, language: str, width: int) -> Line:
+    text = f"{words(_LEVELS[notice.level], language)}{words(notice.text, language)}"
+    return Line(flow(text, width), style=_STYLES[notice.level])

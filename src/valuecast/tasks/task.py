@@ -12,6 +12,7 @@ from typing import Literal
 
 from valuecast import columns as c
 from valuecast.errors import TaskError, suggest
+from valuecast.language import Text
 from valuecast.tasks import text as parser
 from valuecast.tasks.query import Aggregate, Column, Compared, Comparison, Condition, Question
 
@@ -80,6 +81,17 @@ class Task:
     def targets(self) -> dict[str, int]:
         """Name of each target and its horizon in days."""
         return {f"{self.name}_{days}d": days for days in self.question.days}
+
+    def label(self, target: str) -> Text:
+        """What a person calls the target."""
+        known = {
+            "churn": Text("No purchase in the next {days} days", "未来{days}天内不购买（流失）"),
+            "purchase": Text("A purchase in the next {days} days", "未来{days}天内购买"),
+            "value": Text("Spend in the next {days} days", "未来{days}天消费额"),
+            "net_value": Text("Spend less returns in the next {days} days", "未来{days}天净消费额（扣除退货）"),
+        }
+        days = self.targets[target]
+        return known.get(self.name, Text("{name} in the next {days} days", "未来{days}天 {name}")).format(name=self.name, days=days)
 
     @property
     def horizon(self) -> timedelta:

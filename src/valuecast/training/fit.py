@@ -12,7 +12,7 @@ import polars as pl
 from valuecast import columns as c
 from valuecast.errors import FitError
 from valuecast.events.log import EventLog
-from valuecast.metrics.registry import evaluate_all
+from valuecast.metrics.registry import measured
 from valuecast.models import calibration, interval
 from valuecast.models.model import Examples, Method
 from valuecast.models.predictor import Head, Predictor, tiers_of
@@ -104,7 +104,7 @@ class _Bench:
             calibrator, level = None, interval.fit_level(pairs)
             score = level(pairs.raw)
             band = interval.fit(score, pairs)
-        facts["validation"] = evaluate_all(self.task.kind, pairs.truth, raw=pairs.raw, score=score)
+        facts["validation"] = measured(self.task.kind, pairs.truth, raw=pairs.raw, score=score)
         return Head(days, model, calibrator, level, band, tiers_of(score), facts)
 
     def _examples(self, target: str, days: int, choice: Round) -> tuple[Examples, Examples]:

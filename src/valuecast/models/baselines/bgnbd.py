@@ -1,11 +1,11 @@
 """BG/NBD: customers buy at random and may leave for good after any purchase.
 
-While alive a customer buys at a Poisson rate lambda ~ Gamma(r, alpha); after each repeat purchase he leaves with
+While alive a customer buys at a Poisson rate lambda ~ Gamma(r, alpha), and leaves after each repeat purchase with
 probability p ~ Beta(a, b). Source: Fader, Hardie and Lee, "'Counting Your Customers' the Easy Way: An Alternative to
 the Pareto/NBD Model", Marketing Science 24 (2005) 275-284. The unit of time is the caller's, the same in all calls:
 ``alpha`` is a time and scales with it.
 
-Everything rests on one quantity, the likelihood of a history (x, t_x, T) [their equation 6]:
+Everything rests on one quantity, the likelihood of a history (x, t_x, T):
 
     L = B(a, b+x)/B(a, b) Gamma(r+x)/Gamma(r) alpha^r
         { (alpha+T)^-(r+x)  +  [x>0] a/(b+x-1) (alpha+t_x)^-(r+x) }
@@ -27,12 +27,14 @@ from valuecast.models.baselines.likelihood import Array, Estimates, Rows, check_
 
 MODEL: Final = "BG/NBD"
 _ADVICE: Final = (
-    "Give a longer history or more customers; if nobody seems to leave, or all leave at once, "
-    "this model does not fit: use Pareto/NBD or another."
+    "Infinity means that customers do not differ (r, alpha: in how often they buy; a, b: in how readily they leave), "
+    "and a = 0 that nobody leaves. Give a longer history or more customers, or use another model."
 )
 _NODES, _NODE_WEIGHTS = np.polynomial.legendre.leggauss(128)
 _TAIL: Final = 1e-10
+"""What counts as near p = 0 or p = 1: there g of ``_while_alive`` is constant to within about this, relatively."""
 _FALL: Final = 40.0
+"""What counts as no density of p: exp(-40) of its peak."""
 
 
 @dataclass(frozen=True)
@@ -101,12 +103,9 @@ def probability_no_purchase(
     Raises:
         ModelError: a history is impossible, or the horizon negative.
     """
-    horizon = check_horizon(horizon)
-    known = histories(frequency, recency, age, error=ModelError)
-    x, t_x, t = known.columns
-    _, alive, gone = _terms(parameters.values, x, t_x, t)
-    _, still_alive, still_gone = _terms(parameters.values, x, t_x, t + horizon)
-    return np.exp(np.logaddexp(still_alive, still_gone) - np.logaddexp(alive, gone))[known.origin]
+    later = np.asarray(age, dtype=float) + check_horizon(horizon)
+    change = log_likelihood(parameters, frequency, recency, later) - log_likelihood(parameters, frequency, recency, age)
+    return np.exp(np.minimum(change, 0))  # a rounding error above 0 is none
 
 
 def expected_purchases(
@@ -129,10 +128,10 @@ def _while_alive(shape: Array, a: float, b: Array, ahead: Array) -> Array:
 
     Given lambda and p it is (1 - exp(-lambda p t)) / p. Averaged over lambda ~ Gamma(shape, alpha+T) this is
     g(p) = (1 - (1 + p t/(alpha+T))^-shape) / p, and what remains is the mean of g over p ~ Beta(a, b). The published
-    form (equation 10) is a hypergeometric function, which divides 0 by 0 at a = 1 and cancels near it, and whose
+    form is a hypergeometric function, which divides 0 by 0 at a = 1 and cancels near it, and whose
     argument nears 1 for long horizons. The mean itself is smooth: in z = log(p/(1-p)) the integrand has no
-    singularity within pi of the real line, so Gauss-Legendre converges fast for any parameters. Beyond the
-    interval g is constant to within ``_TAIL``, and the mass there is known.
+    singularity within pi of the real line, so Gauss-Legendre converges fast for any parameters. Beyond the interval
+    either there is no mass, or g is constant and the mass is known.
     """
     low, high = _bulk(a, b)
     low = np.maximum(low, np.log(_TAIL / (1 + (shape + 1) * ahead)))
@@ -143,12 +142,13 @@ def _while_alive(shape: Array, a: float, b: Array, ahead: Array) -> Array:
     for node, node_weight in zip(_NODES, _NODE_WEIGHTS, strict=True):
         z = middle + half * node
         log_p = scipy.special.log_expit(z)
+        p = np.exp(log_p)
         density = np.exp(a * log_p + b * scipy.special.log_expit(-z) - log_beta)
-        inside += node_weight * density * -np.expm1(-shape * np.log1p(np.exp(log_p) * ahead)) / np.exp(log_p)
+        inside -= node_weight * density * np.expm1(-shape * np.log1p(p * ahead)) / p
     at_zero = scipy.special.betainc(a, b, scipy.special.expit(low)) * shape * ahead
-    at_one = scipy.special.betainc(b, a, scipy.special.expit(-high)) * -np.expm1(-shape * np.log1p(ahead))
-    result: Array = at_zero + half * inside + at_one
-    return result
+    at_one = -scipy.special.betainc(b, a, scipy.special.expit(-high)) * np.expm1(-shape * np.log1p(ahead))
+    expected: Array = at_zero + half * inside + at_one
+    return expected
 
 
 def _bulk(a: float, b: Array) -> tuple[Array, Array]:
@@ -179,13 +179,12 @@ def _terms(parameters: Array, x: Array, t_x: Array, t: Array) -> tuple[Array, Ar
     """Return the logs of the common factor, of "alive at T" and of "left at t_x" in the likelihood of histories."""
     r, alpha, a, b = parameters
     log_gamma = scipy.special.gammaln
-    common = (
-        log_gamma(r + x) - log_gamma(r) + r * np.log(alpha) + scipy.special.betaln(a, b + x) - scipy.special.betaln(a, b)
-    )
+    buying = log_gamma(r + x) - log_gamma(r) + r * np.log(alpha)
+    staying = scipy.special.betaln(a, b + x) - scipy.special.betaln(a, b)
     alive = -(r + x) * np.log(alpha + t)
     repeat = x > 0
     gone = np.where(repeat, np.log(a) - np.log(np.where(repeat, b + x - 1, 1)) - (r + x) * np.log(alpha + t_x), -np.inf)
-    return common, alive, gone
+    return buying + staying, alive, gone
 
 
 def _likelihood(parameters: Array, x: Array, t_x: Array, t: Array) -> tuple[Array, Array]:

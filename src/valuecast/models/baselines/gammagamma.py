@@ -18,11 +18,15 @@ import scipy
 from numpy.typing import ArrayLike
 
 from valuecast.errors import FitError, ModelError
-from valuecast.models.baselines.likelihood import Array, Estimates, columns, estimates, maximise, refuse, weighted
+from valuecast.models.baselines.likelihood import Array, Estimates, as_columns, in_unit, maximise, refuse, weighted
 
 MODEL: Final = "Gamma-Gamma"
+_ADVICE: Final = (
+    "Infinity means that customers do not differ (q, gamma) or that each spends the same every time (p). "
+    "Give more customers, and more of them with several purchases; or use each customer's own mean."
+)
 _STARTS: Final = ((0.0, 0.7, 0.0), (2.0, 1.4, -1.0), (-1.0, 3.0, 2.0))
-"""Of log(p), log(q) and log(gamma / mean value): customers who differ a little, who do not, and who differ a lot."""
+"""Of log(p), log(q) and log(gamma / typical value): customers who differ a little, who do not, and who differ a lot."""
 
 
 @dataclass(frozen=True)
@@ -52,49 +56,50 @@ def fit(frequency: ArrayLike, mean_value: ArrayLike, *, weight: ArrayLike | None
         FitError: a row is impossible, the data do not determine the parameters, or the mean value of the population
             they imply is infinite.
     """
-    x, value = columns("frequency and mean_value", FitError, frequency, mean_value)
+    x, value = as_columns("frequency and mean_value", FitError, frequency, mean_value)
     refuse((x < 1) | (x != np.rint(x)), "frequency is not a count of at least 1", "Leave such customers out.", FitError)
     refuse(value <= 0, "mean_value is not above 0", "Leave out purchases that cost nothing, and returns.", FitError)
-    if x.max() == 1:
+    if not (x > 1).any():
         raise FitError("nobody bought twice", where=MODEL, remedy="Give a longer history.")
     if np.ptp(value) == 0:
-        raise FitError("all customers have the same mean value", where=MODEL, remedy="Use that value; no model is needed.")
+        raise FitError("all customers have the same mean value", where=MODEL, remedy="No model is needed: use it.")
     rows = weighted((x, value), weight, FitError)
-    scale = float(np.average(rows.columns[1], weights=rows.weight))
+    scale = float(np.exp(np.average(np.log(rows.columns[1]), weights=rows.weight)))  # enormous values leave it alone
     found = maximise(
         _likelihood,
         replace(rows, columns=(rows.columns[0], rows.columns[1] / scale)),
         _STARTS,
         names=Parameters.names(),
         model=MODEL,
-        advice="Give more customers, and more of them with several purchases; or use each customer's own mean.",
+        advice=_ADVICE,
     )
     q = found.parameters[1]
     if q <= 1:
         raise FitError(
             f"the mean value over all customers would be infinite (q = {q:.3g}, not above 1)",
             where=MODEL,
-            remedy="A few customers spend enormously: check them for errors, or cap their values, say at the 99.5th percentile.",
+            remedy="A few customers spend enormously: check them, or cap their values, say at the 99.5th percentile.",
         )
-    # A density of a value is 1/amount.
-    log_likelihood = found.log_likelihood - float(rows.weight.sum()) * np.log(scale)
-    return estimates(Parameters, found, np.array([1, 1, scale]), log_likelihood)
+    # The likelihood is a density of one amount for each customer: its unit is 1/amount.
+    shift = -float(rows.weight.sum()) * np.log(scale)
+    return in_unit(Parameters, found, np.array([1.0, 1.0, scale]), shift=shift)
 
 
 def expected_value(parameters: Parameters, frequency: ArrayLike, mean_value: ArrayLike) -> Array:
     """Return the expected value of a customer's next purchase, given the mean of those seen; shape (customers).
 
-    It lies between the customer's own mean and the population's, p gamma / (q-1), the nearer to his own the more he
-    bought; with frequency 0, where ``mean_value`` is 0 too, it is the population's.
+    It lies between the customer's own mean and the population's, p gamma / (q-1), nearer to the former the more
+    purchases it comes from; with frequency 0, where ``mean_value`` is 0 too, it is the population's.
 
     Raises:
         ModelError: a row is impossible.
     """
-    x, value = columns("frequency and mean_value", ModelError, frequency, mean_value)
+    x, value = as_columns("frequency and mean_value", ModelError, frequency, mean_value)
     refuse((x < 0) | (x != np.rint(x)), "frequency is not a count", "Give the number of purchases.", ModelError)
     refuse(value < 0, "mean_value is negative", "Leave returns out of it.", ModelError)
     p, q, gamma = parameters.values
-    return p * (gamma + x * value) / (p * x + q - 1)
+    expected: Array = p * (gamma + x * value) / (p * x + q - 1)
+    return expected
 
 
 def _likelihood(parameters: Array, x: Array, value: Array) -> tuple[Array, Array]:

@@ -1,6 +1,6 @@
 """What the customer-base models share: purchase histories, the search for a maximum, and when not to believe it.
 
-The search runs over the logarithms of the parameters, with times and amounts scaled to a mean of 1: there every
+The search runs over the logarithms of the parameters, with times and amounts scaled to be around 1: there every
 parameter is free, one unit means the same for each, and the answer does not depend on the unit of the data.
 """
 
@@ -18,18 +18,18 @@ from valuecast.errors import FitError, ModelError, ValuecastError
 
 Array = NDArray[np.float64]
 Likelihood = Callable[..., tuple[Array, Array]]
-"""``(parameters, *columns) -> (log-likelihood of each row, its gradient)``, the gradient of shape (parameters, rows)."""
+"""``(parameters, *columns)`` -> log-likelihood, shape (rows), and its gradient, shape (parameters, rows)."""
 _E = TypeVar("_E", bound="Estimates")
 
 _BOUND: Final = 10.0
-"""|log(parameter)| at which the search gives up, with times and amounts scaled to a mean of 1."""
+"""|log(parameter)| at which the search gives up, with times and amounts scaled to be around 1."""
 _WORST_CONDITION: Final = 1e6
-"""Largest ratio of the curvatures of the log-likelihood at its maximum."""
+"""Largest ratio between the curvatures of the log-likelihood at its maximum, in different directions."""
 _WIDEST: Final = 3.0
 """Largest standard error of log(parameter): beyond it the parameter is not known within a factor of 400 either way."""
-_STARTS: Final = 3
 _SHORT_OF_MAXIMUM: Final = 1e-3
-"""How far below its maximum the log-likelihood may end."""
+"""How far below its maximum the log-likelihood may end, by a quadratic extrapolation."""
+_STARTS: Final = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +102,8 @@ def aggregate(columns: Sequence[Array], weight: Array) -> Rows:
     new[1:] = (in_order[:, 1:] != in_order[:, :-1]).any(axis=0)
     origin = np.empty(order.size, dtype=np.intp)
     origin[order] = np.cumsum(new) - 1
-    return Rows(tuple(in_order[:, new]), np.bincount(origin, weights=weight), origin)
+    totals = np.bincount(origin, weights=weight).astype(np.float64)
+    return Rows(tuple(in_order[:, new]), totals, origin)
 
 
 def histories(
@@ -125,30 +126,27 @@ def histories(
     Raises:
         ValuecastError: of the type ``error``; a history is not possible.
     """
-    x, t_x, t = columns("frequency, recency and age", error, frequency, recency, age)
-    for wrong, what, remedy in (
-        ((x < 0) | (x != np.rint(x)), "frequency is not a count", "Give the number of repeat purchases."),
-        ((t_x < 0) | (t_x > t), "recency is not between 0 and age", "Give both in one unit, from the first purchase on."),
-        ((x == 0) & (t_x > 0), "recency is above 0 without a repeat purchase", "It is the time of the last repeat purchase."),
-    ):
-        refuse(wrong, what, remedy, error)
+    x, t_x, t = as_columns("frequency, recency and age", error, frequency, recency, age)
+    refuse((x < 0) | (x != np.rint(x)), "frequency is not a count", "Give the number of repeat purchases.", error)
+    refuse((t_x < 0) | (t_x > t), "recency is not between 0 and age", "Count both from the first purchase.", error)
+    refuse((x == 0) & (t_x > 0), "recency is above 0 without a repeat purchase", "Give a recency of 0.", error)
     return weighted((x, t_x, t), weight, error)
 
 
-def columns(what: str, error: type[ValuecastError], *given: ArrayLike) -> tuple[Array, ...]:
-    """Return columns of finite numbers of one length, at least one row; scalars are repeated.
+def as_columns(what: str, error: type[ValuecastError], *given: ArrayLike) -> tuple[Array, ...]:
+    """Return columns of finite numbers of one length; scalars are repeated.
 
     Raises:
         ValuecastError: of the type ``error``; ``what`` names the columns.
     """
     arrays = [np.atleast_1d(np.asarray(column, dtype=float)) for column in given]
     lengths = {array.size for array in arrays} - {1}
-    if len(lengths) > 1 or 0 in lengths or any(array.ndim > 1 for array in arrays):
+    if len(lengths) > 1 or any(array.ndim > 1 for array in arrays):
         shapes = ", ".join(str(array.shape) for array in arrays)
-        raise error(f"{what} have the shapes {shapes}", remedy="Give columns of one length, with at least one row.")
-    arrays = list(np.broadcast_arrays(*arrays))
-    refuse(~np.isfinite(np.stack(arrays)).all(axis=0), f"{what} are not all finite numbers", "Leave such rows out.", error)
-    return tuple(arrays)
+        raise error(f"{what} have the shapes {shapes}", remedy="Give columns of one length.")
+    together = np.stack(np.broadcast_arrays(*arrays))
+    refuse(~np.isfinite(together).all(axis=0), f"{what} are not all finite numbers", "Leave such rows out.", error)
+    return tuple(together)
 
 
 def weighted(given: tuple[Array, ...], weight: ArrayLike | None, error: type[ValuecastError]) -> Rows:
@@ -159,11 +157,11 @@ def weighted(given: tuple[Array, ...], weight: ArrayLike | None, error: type[Val
     """
     if weight is None:
         return aggregate(given, np.ones(given[0].size))
-    *given_again, weights = columns("the data and weight", error, *given, weight)
+    *given_again, weights = as_columns("the data and weight", error, *given, weight)
     refuse(weights < 0, "weight is negative", "Weights count customers.", error)
     kept = weights > 0
     if not kept.any():
-        raise error("all weights are 0", remedy="Give at least one customer a weight.")
+        raise error("nobody has a weight above 0", remedy="Give at least one customer a weight.")
     return aggregate([column[kept] for column in given_again], weights[kept])
 
 
@@ -233,20 +231,20 @@ def maximise(
         if abs(value) > _BOUND - 0.5
     ]
     if astray:
-        raise FitError(f"the likelihood has no maximum: it grows with {' and '.join(astray)}", where=model, remedy=advice)
-
+        what = f"the likelihood has no maximum: it grows with {' and '.join(astray)}"
+        raise FitError(what, where=model, remedy=advice)
     information = customers * _curvature(lambda at: loss(at)[1], point)
     curvatures = np.linalg.eigvalsh(information)
-    if curvatures[0] <= 0 or curvatures[-1] > _WORST_CONDITION * curvatures[0]:
-        raise FitError("the likelihood is flat: many parameters fit these data equally well", where=model, remedy=advice)
+    if not curvatures[-1] < _WORST_CONDITION * curvatures[0]:
+        raise FitError("the likelihood is flat: many parameters fit equally well", where=model, remedy=advice)
     covariance = np.linalg.inv(information)
     slope = customers * loss(point)[1]
-    if slope @ covariance @ slope / 2 > _SHORT_OF_MAXIMUM:
+    if not slope @ covariance @ slope / 2 < _SHORT_OF_MAXIMUM:
         raise FitError(f"the search for the maximum did not converge ({best.message})", where=model, remedy=advice)
     errors = np.sqrt(np.diag(covariance))
     unknown = [name for name, error in zip(names, errors, strict=True) if error > _WIDEST]
     if unknown:
-        raise FitError(f"the data do not determine {' and '.join(unknown)}", where=model, remedy=advice)
+        raise FitError(f"the data do not determine {', '.join(unknown)}", where=model, remedy=advice)
     return Maximum(-float(best.fun) * customers, np.exp(point), errors)
 
 
@@ -286,12 +284,19 @@ def fit_histories(
     scatter[0] = 0
     found = maximise(likelihood, scaled, list(scatter), names=names, model=model, advice=advice)
     unit = np.array([scale if name in times else 1.0 for name in names])
-    # A density of x purchase times is 1/time^x.
-    return estimates(kind, found, unit, found.log_likelihood - float(data.weight @ x) * np.log(scale))
+    # The likelihood is a density of x purchase times: its unit is 1/time^x.
+    return in_unit(kind, found, unit, shift=-float(data.weight @ x) * np.log(scale))
 
 
-def estimates(kind: type[_E], found: Maximum, unit: Array, log_likelihood: float) -> _E:
-    """Return parameters in the unit of the data; standard errors by the delta method."""
+def in_unit(kind: type[_E], found: Maximum, unit: Array, *, shift: float) -> _E:
+    """Return parameters in the unit of the data; standard errors by the delta method.
+
+    Args:
+        kind: the class of the parameters.
+        found: the maximum, with scaled data.
+        unit: what 1 is for each parameter, in the unit of the data.
+        shift: what the change of unit adds to the log-likelihood.
+    """
     values = found.parameters * unit
     errors = dict(zip(kind.names(), (values * found.log_errors).tolist(), strict=True))
-    return kind(*values.tolist(), log_likelihood=log_likelihood, standard_errors=errors)
+    return kind(*values.tolist(), log_likelihood=float(found.log_likelihood + shift), standard_errors=errors)

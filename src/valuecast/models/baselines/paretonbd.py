@@ -1,7 +1,7 @@
 """Pareto/NBD: customers buy at random and leave for good at a random time that nobody sees.
 
-While alive a customer buys at a Poisson rate lambda ~ Gamma(r, alpha); the time until he leaves is exponential with
-rate mu ~ Gamma(s, beta). Sources: Schmittlein, Morrison and Colombo, "Counting Your Customers: Who Are They and What
+While alive a customer buys at a Poisson rate lambda ~ Gamma(r, alpha), for a lifetime that is exponential with rate
+mu ~ Gamma(s, beta). Sources: Schmittlein, Morrison and Colombo, "Counting Your Customers: Who Are They and What
 Will They Do Next?", Management Science 33 (1987) 1-24; Fader and Hardie, "A Note on Deriving the Pareto/NBD Model and
 Related Expressions" (2005), brucehardie.com/notes/009. The unit of time is the caller's, the same in all calls:
 ``alpha`` and ``beta`` are times and scale with it.
@@ -13,8 +13,8 @@ Everything rests on one quantity, the likelihood of a history (x, t_x, T):
 
 whose two terms are "alive at T" and "left at some y before T". It is kept in logs throughout. The published form of
 the integral is a difference of two hypergeometric functions, one pair for alpha > beta and one for alpha < beta, which
-cancels and overflows for frequent buyers; here it is integrated numerically, see ``_gone``, which gives the exact
-gradient as well.
+cancels and overflows for frequent buyers; here it is integrated numerically (see ``_gone``), which also gives its
+gradient.
 """
 
 from __future__ import annotations
@@ -31,12 +31,14 @@ from valuecast.models.baselines.likelihood import Array, Estimates, Rows, check_
 
 MODEL: Final = "Pareto/NBD"
 _ADVICE: Final = (
-    "Give a longer history or more customers; if nobody seems to leave, or all leave at once, "
-    "this model does not fit: use BG/NBD or another."
+    "Infinity means that customers do not differ (r, alpha: in how often they buy; s, beta: in how long they stay), "
+    "and s = 0 that nobody leaves. Give a longer history or more customers, or use another model."
 )
 _NODES, _NODE_WEIGHTS = np.polynomial.legendre.leggauss(32)
-_DECAY: Final = 30.0
-"""The integral stops where the integrand has fallen by exp(-30) or more."""
+_FALL: Final = 30.0
+"""The integral stops where its integrand has fallen by exp(-30) or more."""
+_HUGE: Final = 600.0
+"""Largest exponent that is sure not to overflow."""
 
 
 @dataclass(frozen=True)
@@ -103,12 +105,9 @@ def probability_no_purchase(
     Raises:
         ModelError: a history is impossible, or the horizon negative.
     """
-    horizon = check_horizon(horizon)
-    known = histories(frequency, recency, age, error=ModelError)
-    x, t_x, t = known.columns
-    _, alive, gone, _ = _terms(parameters.values, x, t_x, t)
-    _, still_alive, still_gone, _ = _terms(parameters.values, x, t_x, t + horizon)
-    return np.exp(np.logaddexp(still_alive, still_gone) - np.logaddexp(alive, gone))[known.origin]
+    later = np.asarray(age, dtype=float) + check_horizon(horizon)
+    change = log_likelihood(parameters, frequency, recency, later) - log_likelihood(parameters, frequency, recency, age)
+    return np.exp(np.minimum(change, 0))  # a rounding error above 0 is none
 
 
 def expected_purchases(
@@ -126,7 +125,8 @@ def expected_purchases(
     # The published (beta+T)/(s-1) (1 - ((beta+T)/(beta+T+t))^(s-1)), the expected time alive, without its 0/0 at s = 1.
     ahead = np.log1p(horizon / (beta + t))
     time_alive = (beta + t) * ahead * scipy.special.exprel((1 - s) * ahead)
-    return (_alive(parameters, known) * (r + x) / (alpha + t) * time_alive)[known.origin]
+    expected: Array = _alive(parameters, known) * (r + x) / (alpha + t) * time_alive
+    return expected[known.origin]
 
 
 def _alive(parameters: Parameters, known: Rows) -> Array:
@@ -148,9 +148,9 @@ def _likelihood(parameters: Array, x: Array, t_x: Array, t: Array) -> tuple[Arra
     r, alpha, s, beta = parameters
     common, alive, gone, means = _terms(parameters, x, t_x, t)
     stays = scipy.special.expit(alive - gone)
-    at_end = (np.log(alpha + t), 1 / (alpha + t), np.log(beta + t), 1 / (beta + t))
-    log_a, over_a, log_b, over_b = (stays * now + (1 - stays) * then for now, then in zip(at_end, means, strict=True))
     leaves = 1 - stays
+    at_end = np.stack([np.log(alpha + t), 1 / (alpha + t), np.log(beta + t), 1 / (beta + t)])
+    log_a, over_a, log_b, over_b = stays * at_end + leaves * means
     gradient = np.stack(
         [
             scipy.special.digamma(r + x) - scipy.special.digamma(r) + np.log(alpha) - log_a,
@@ -173,28 +173,28 @@ def _gone(parameters: Array, x: Array, t_x: Array, t: Array) -> tuple[Array, Arr
         log(beta+y) and 1/(beta+y) under the integrand, shape (4, histories), of which its gradient is made.
     """
     r, alpha, s, beta = parameters
-    steep, flat = np.minimum(_DECAY / (r + x), 700), min(_DECAY / (s + 1), 700)
-    length = np.minimum(t - t_x, np.minimum((alpha + t_x) * np.expm1(steep), (beta + t_x) * np.expm1(flat)))
+    shape_a, shape_b = r + x, s + 1
+    # how far from t_x each factor alone has fallen by exp(-_FALL)
+    reach_a = (alpha + t_x) * np.expm1(np.minimum(_FALL / shape_a, _HUGE))
+    reach_b = (beta + t_x) * np.expm1(min(_FALL / shape_b, _HUGE))
     near, gap = min(alpha, beta), abs(alpha - beta)
     start = near + t_x
-    span = np.log1p(length / start)
-    total = np.zeros_like(t)
-    sums = np.zeros((4, t.size))
+    span = np.log1p(np.minimum(t - t_x, np.minimum(reach_a, reach_b)) / start)
+    total, sums = np.zeros_like(t), np.zeros((4, t.size))
     for node, node_weight in zip((_NODES + 1) / 2, _NODE_WEIGHTS / 2, strict=True):
-        log_near = span * node  # the fall from t_x on, of the nearer singularity and of the farther
+        log_near = span * node
         y_near = start * np.exp(log_near)
         y_far = y_near + gap
         log_far = np.log(y_far / (start + gap))
-        log_a, y_a, log_b, y_b = (
-            (log_near, y_near, log_far, y_far) if alpha <= beta else (log_far, y_far, log_near, y_near)
-        )
-        mass = node_weight * y_near * np.exp(-(r + x) * log_a - (s + 1) * log_b)
+        in_order = (log_near, y_near, log_far, y_far) if alpha <= beta else (log_far, y_far, log_near, y_near)
+        log_a, y_a, log_b, y_b = in_order  # log((alpha+y)/(alpha+t_x)), alpha+y, and the same for beta
+        mass = node_weight * y_near * np.exp(-shape_a * log_a - shape_b * log_b)
         total += mass
-        for row, value in zip(sums, (log_a, 1 / y_a, log_b, 1 / y_b), strict=True):
-            row += mass * value
+        for position, value in enumerate((log_a, 1 / y_a, log_b, 1 / y_b)):
+            sums[position] += mass * value
     log_alpha, log_beta = np.log(alpha + t_x), np.log(beta + t_x)
     with np.errstate(divide="ignore"):
-        integral = np.log(s * total * span) - (r + x) * log_alpha - (s + 1) * log_beta
+        integral = np.log(s * total * span) - shape_a * log_alpha - shape_b * log_beta
     means = sums / total
     means[0] += log_alpha
     means[2] += log_beta

@@ -1,0 +1,37 @@
+# `make` lists what there is.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help setup demo test check slow clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 10
+
+setup: $(READY) ## make .venv with the pinned versions
+
+$(READY): pyproject.toml requirements/lock.txt requirements/data.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c requirements/lock.txt -e '.[demo,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r requirements/data.txt
+	touch $(READY)
+
+demo: setup ## from a retailer's files to a page of honest results, in about ten minutes
+	$(BIN)/valuecast demo
+
+check: setup ## lint, types, import contract
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: check ## everything but the slow tests
+	$(BIN)/pytest
+
+slow: setup ## the slow tests
+	$(BIN)/pytest -m slow
+
+clean: ## remove what was made here, but not your runs
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist build

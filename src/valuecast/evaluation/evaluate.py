@@ -1,0 +1,61 @@
+"""Tests predictors at one moment and reports what was found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from valuecast import moments
+from valuecast.errors import ConfigError
+from valuecast.evaluation.ladder import Ladder, Result, described
+from valuecast.evaluation.outcomes import outcomes, truths
+from valuecast.evaluation.page import page
+from valuecast.evaluation.slices import slices_of
+from valuecast.events.log import EventLog
+from valuecast.language import Text
+from valuecast.models.predictor import Predictor
+from valuecast.moments import Moment, moment
+from valuecast.report.blocks import Fact, Report
+from valuecast.tasks import Task
+
+
+def evaluate(
+    models: Predictor | Sequence[Predictor] | Mapping[str, Predictor],
+    log: EventLog,
+    *,
+    at: Moment,
+    slices: Sequence[str] = (),
+    made: Sequence[Fact] = (),
+    seed: int = 0,
+) -> Report:
+    """Test predictors on what happened from ``at`` on; those of the same task are compared on the same users.
+
+    Args:
+        models: one, several, or several by name.
+        log: holds the horizon after ``at`` too; no model reads it beyond ``at``.
+        at: the test cutoff; not earlier than any model's own ``before``.
+        slices: fields to break the results down by: ``users.x`` or a field of events.
+        made: how the report came about, for its foot.
+        seed: of the bootstrap.
+
+    Raises:
+        ModelError: ``at`` is earlier than a model's own ``before``.
+        TaskError: the log does not hold the whole horizon.
+    """
+    when = moment(at)
+    if isinstance(models, Predictor):
+        models = [models]
+    if not isinstance(models, Mapping):
+        names = [model.name for model in models]
+        models = {name if names.count(name) == 1 else f"{name} {i + 1}": model for i, (name, model) in enumerate(zip(names, models))}
+    if not models:
+        raise ConfigError("no model to test", remedy="Give at least one.")
+    by_task: dict[Task, list[Result]] = {}
+    for name, model in models.items():
+        known = by_task.setdefault(model.task, [])
+        found = outcomes(model, log, when, truth=truths(model.task, log, when))
+        known.append(Result(name, when, found, heads=described(model), facts=model.facts))
+    first = next(iter(models.values()))
+    ladders = [Ladder(task, first.split, tuple(results)) for task, results in by_task.items()]
+    title = Text("Evaluation at {at}", "{at} 的评估").format(at=moments.text(when))
+    cut = slices_of(log, ladders, slices)
+    return page(ladders, title=title, log=log, slices=cut, made=made, seed=seed)

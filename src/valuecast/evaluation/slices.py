@@ -1,0 +1,73 @@
+"""Breaks results down by a field: an attribute of the user, or the last value of an event's field."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import ibis
+import polars as pl
+
+from valuecast import columns as c
+from valuecast.errors import LogError, suggest
+from valuecast.evaluation.ladder import Ladder
+from valuecast.events.attributes import attributed
+from valuecast.events.log import EventLog
+from valuecast.events.schema import Kind
+
+MOST_VALUES = 8
+OTHER = "(other)"
+NONE = "(none)"
+
+
+def slices_of(log: EventLog, ladders: Iterable[Ladder], fields: Sequence[str]) -> dict[str, pl.DataFrame]:
+    """Return the values of each field for everyone who was tested, at the moments of the tests."""
+    tested = [result.outcomes for ladder in ladders for result in ladder.results if result.outcomes is not None]
+    if not tested or not fields:
+        return {}
+    keys = pl.concat([frame.select(c.KEY) for frame in tested]).unique().sort(c.AT, c.USER)
+    return {field: slice_of(log, keys, field) for field in fields}
+
+
+def slice_of(log: EventLog, keys: pl.DataFrame, field: str) -> pl.DataFrame:
+    """Return the value of ``field`` of each user as it was known before ``at``.
+
+    Args:
+        log: the log.
+        keys: ``user, at``.
+        field: ``users.x``, or a field of events: then it is the value at the user's last event that has one.
+
+    Returns:
+        ``user, at, value``: text. The rarest values beyond the first eight are ``(other)``; unknown is ``(none)``;
+        numbers are cut at their quartiles.
+
+    Raises:
+        LogError: the log has no such field.
+    """
+    schema = {name: kind for name, kind in log.schema.items() if not name.startswith("items.")}
+    if field not in schema:
+        raise LogError(f"no field '{field}' to slice by", where=log.origin, remedy=suggest(field, schema))
+    given = ibis.memtable(keys.select(c.KEY))
+    if field.startswith("users.") and log.users is not None:
+        table = attributed(given, log.users, [field.removeprefix("users.")], by=c.AT, row=c.KEY)
+        found = log.collect(table.select(*c.KEY, table[field.removeprefix("users.")].name("value")))
+    else:
+        events = log.events.filter(log.events[field].notnull())
+        events = events.select(events[c.USER].name("_user"), c.TIME, c.ID, events[field].name("value"))
+        paired = given.join(events, [given[c.USER] == events["_user"], events[c.TIME] < given[c.AT]])
+        latest = ibis.window(group_by=list(c.KEY), order_by=[ibis.desc(c.TIME), ibis.desc(c.ID)])
+        ranked = paired.mutate(_rank=ibis.row_number().over(latest))
+        found = log.collect(ranked.filter(ranked["_rank"] == 0).select(*c.KEY, "value"))
+    joined = keys.select(c.KEY).join(found, on=list(c.KEY), how="left")
+    return joined.with_columns(_grouped(joined["value"], Kind(schema[field])).alias("value"))
+
+
+def _grouped(values: pl.Series, kind: Kind) -> pl.Series:
+    if kind is Kind.NUMBER and values.n_unique() > MOST_VALUES:
+        edges = [values.quantile(share) for share in (0.25, 0.5, 0.75)]
+        cut = values.cut(sorted({edge for edge in edges if edge is not None}))
+        return cut.cast(pl.String).fill_null(NONE)
+    text = values.cast(pl.String)
+    common = text.drop_nulls().value_counts(sort=True).head(MOST_VALUES)[text.name]
+    return pl.select(
+        pl.when(text.is_null()).then(pl.lit(NONE)).when(text.is_in(common.to_list())).then(text).otherwise(pl.lit(OTHER))
+    ).to_series()

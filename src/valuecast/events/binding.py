@@ -1,0 +1,169 @@
+"""A mapped column, bound to the staged rows of its source: the SQL that reads it, and what can go wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import duckdb
+
+from valuecast.errors import SourceError
+from valuecast.events import cells, snippets, times
+from valuecast.events.schema import Kind, literal
+from valuecast.events.snippets import Reference, Snippet, Use
+from valuecast.events.source import Column
+from valuecast.events.staging import Opened, Staged
+
+NOT_A_NUMBER: Final = "not a number"
+NOT_A_BOOLEAN: Final = "not true or false"
+
+
+@dataclass(frozen=True)
+class Guard:
+    """A cell that an expression needs as a number, a boolean or a time: ``bad`` says that it is not readable so."""
+
+    bad: str
+    label: str
+    value: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What one target reads.
+
+    Attributes:
+        sql: over the staged table.
+        type: engine type of ``sql``.
+        label: name of the column, or of the columns of an expression.
+        value: SQL of what the file says there, for messages.
+        computed: whether ``sql`` is an expression, which can fail.
+        guards: of the columns of an expression.
+    """
+
+    sql: str
+    type: str
+    label: str
+    value: str
+    computed: bool = False
+    guards: tuple[Guard, ...] = ()
+
+
+def names(connection: Any, opened: Opened, column: Column, *, where: str) -> list[str]:
+    """Return the columns of the file that a mapped column reads.
+
+    Raises:
+        SourceError: there is no such column.
+    """
+    if column.sql is not None:
+        return named(connection, opened, snippets.parse(column.sql, where=where))
+    if column.column is None:
+        return []
+    opened.check(connection, column.column, where=where)
+    return [column.column]
+
+
+def named(connection: Any, opened: Opened, snippet: Snippet) -> list[str]:
+    """Return the columns of the file that an expression reads.
+
+    Raises:
+        SourceError: there is no such column.
+    """
+    known = opened.columns(connection, [reference.name for reference in snippet.references])
+    found = list(snippet.columns(known).values())
+    for name in found:
+        opened.check(connection, name, where=snippet.where)
+    return found
+
+
+def bind(
+    connection: Any, staged: Staged, column: Column, *, where: str, read_as: Mapping[str, times.Reading]
+) -> Cell:
+    """Bind a mapped column.
+
+    Args:
+        connection: the engine.
+        staged: the rows of the source.
+        column: the mapping of the target.
+        where: for messages.
+        read_as: columns that are already known to hold times, and how these are read.
+
+    Raises:
+        SourceError: an expression does not fit its columns.
+    """
+    if column.sql is not None:
+        return bind_sql(connection, staged, snippets.parse(column.sql, where=where), read_as=read_as)
+    if column.constant is not None:
+        return Cell(literal(column.constant), cells.TEXT, column.label, literal(column.constant))
+    assert column.column is not None
+    ref, kind = staged.columns[column.column]
+    return Cell(ref, kind, column.column, f"{ref}::VARCHAR")
+
+
+def bind_sql(connection: Any, staged: Staged, snippet: Snippet, *, read_as: Mapping[str, times.Reading]) -> Cell:
+    """Bind an expression: its columns are read as what it needs them for.
+
+    Raises:
+        SourceError: the engine refuses the expression, or a column cannot be what it is used as.
+    """
+    meant = snippet.columns(staged.columns)
+    typed = {
+        reference: _typed(connection, staged, name, reference, where=snippet.where, read_as=read_as)
+        for reference, name in meant.items()
+    }
+    sql = snippet.spliced(lambda reference: f"({typed[reference][0]})")
+    guards = []
+    for reference, (read, reason) in typed.items():
+        ref, kind = staged.columns[meant[reference]]
+        if reason:
+            bad = f"(not {cells.missing(ref, kind)} and {read} is null)"
+            guards.append(Guard(bad, meant[reference], f"{ref}::VARCHAR", reason))
+    try:
+        ((_, kind, *_),) = connection.sql(f"describe select (\n{sql}\n) as v from {staged.table}").fetchall()
+        connection.sql(f"explain select try({{'v': (\n{sql}\n)}}) from {staged.table}")
+    except duckdb.Error as error:
+        first = str(error).splitlines()[0].rpartition("Error: ")[2]
+        remedy = "Check the functions and the types of the columns."
+        raise SourceError(f"{snippet.text}: {first}", where=snippet.where, remedy=remedy) from None
+    used = list(dict.fromkeys(meant.values()))
+    parts = ", ".join(f"{literal(name + '=')} || {staged.columns[name][0]}::VARCHAR" for name in used)
+    kind = cells.TEXT if kind == '"NULL"' else kind
+    if not cells.is_readable(kind):
+        raise SourceError(f"{snippet.text} gives {kind}", where=snippet.where, remedy="Give a text, a number or a time.")
+    value = f"concat_ws(', ', {parts})" if used else literal(snippet.text)
+    return Cell(sql, kind, ", ".join(used) or snippet.text, value, computed=True, guards=tuple(guards))
+
+
+def _typed(
+    connection: Any,
+    staged: Staged,
+    name: str,
+    reference: Reference,
+    *,
+    where: str,
+    read_as: Mapping[str, times.Reading],
+) -> tuple[str, str]:
+    """Return SQL that reads a column as an expression needs it, and the reason if a cell cannot be read so."""
+    ref, kind = staged.columns[name]
+    if kind == cells.ZONED:
+        return f"timezone('UTC', {ref})", ""
+    if kind != cells.TEXT or reference.use is Use.TEXT:
+        return ref, ""
+    if name in read_as:
+        return read_as[name].as_written(ref), f"not a time in the format {read_as[name].label}"
+    seen = cells.profile(connection, staged.sample, ref)
+    if seen.kind is not Kind.STRING:
+        if reference.use is Use.COMPARED:
+            return ref, ""
+        return cells.as_kind(seen.kind, ref, kind), NOT_A_NUMBER if seen.kind is Kind.NUMBER else NOT_A_BOOLEAN
+    if reference.use is Use.NUMBER and (seen.numbers or not seen.cells):
+        return cells.as_number(ref, kind), NOT_A_NUMBER
+    place = f"{where}, column '{name}'"
+    found = times.recognised(connection, times.Column(ref, kind, staged.sample, staged.table, place))
+    if found is not None and seen.cells:
+        return found.as_written(ref), f"not a time in the format {found.label}"
+    if reference.use is Use.NUMBER:
+        what = f"column '{name}' is used as a number, and holds none (such as '{seen.example}')"
+        raise SourceError(what, where=where, remedy="Name the column that holds the numbers.")
+    return ref, ""

@@ -1,0 +1,210 @@
+"""Learns what to compute from one log, and computes it for any keys, on the log's engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from itertools import pairwise
+from typing import Any, Final
+
+import ibis
+import ibis.expr.types as ir
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from valuecast import columns as c
+from valuecast.errors import LogError
+from valuecast.events.attributes import attributed
+from valuecast.events.log import EventLog
+from valuecast.events.schema import BUCKETS, Kind
+from valuecast.features import families, measures
+from valuecast.features import keys as key_tables
+from valuecast.features.catalogue import FeatureSet, Vocabulary
+from valuecast.features.feature import PURCHASE, RETURN
+
+FloatArray = NDArray[np.float64]
+
+WINDOWS: Final = (7, 30, 90, 180, 365)
+EVENT_TYPES: Final = 12
+"""The commonest types of event get features of their own; purchases and returns always do."""
+CODES: Final = 64
+"""The commonest values of a user attribute get a code."""
+MIN_SHARE: Final = 0.01
+"""A value in less than this share of the rows gets neither a feature nor a code: a name is not a category."""
+KEYS_PER_PASS: Final = 50_000
+"""Keys are worked on by user bucket in so many passes that about this many are in the engine at once."""
+
+
+def learn(log: EventLog, *, windows: Sequence[int] = WINDOWS, top: int = 8) -> FeatureSet:
+    """Find out what to compute: what ``log`` carries, and its commonest values.
+
+    Args:
+        log: the log for training, cut to what may be known by then.
+        windows: lengths in days; those not shorter than the span of the log are left out: they equal all history.
+        top: how many values of each text or boolean column get shares.
+
+    Raises:
+        LogError: a window is not a positive whole number of days, or the log has no events.
+    """
+    if any(days < 1 or days != int(days) for days in windows):
+        what = f"windows are whole days from 1 up, not {', '.join(map(str, windows))}"
+        raise LogError(what, remedy="For example: 7, 30, 90.")
+    events = log.events
+    is_purchase, amount = events[c.EVENT] == PURCHASE, events[c.AMOUNT]
+    facts = log.collect(
+        events.aggregate(
+            lines=events.count(),
+            items=events[c.ITEM].notnull().any(),
+            orders=(is_purchase & events[c.ORDER].notnull()).any(),
+            spend=(is_purchase & (amount > 0) & ~amount.isnan()).any(),
+            refunds=(amount < 0).any(),
+            clock=(events[c.TIME] != events[c.TIME].truncate("D")).any(),
+        )
+    ).row(0, named=True)
+    lines = facts.pop("lines")
+    if not lines:
+        raise LogError("the log has no events to learn features from", where=log.origin, remedy="Use a later moment.")
+    schema = log.schema
+    numeric = {name for name, kind in schema.items() if kind == Kind.NUMBER}
+    of_users = [name for name in schema if name.startswith(measures.USERS)]
+    texts = [name for name in schema if name not in numeric and name not in of_users]
+    categories = _vocabularies(log, measures.described(log, events, texts), texts, top=top)
+    numbers = tuple(name for name in log.fields if name in numeric)
+    user_codes = _vocabularies(log, _active_users(log), [name for name in of_users if name not in numeric], top=CODES)
+    user_numbers = tuple(name for name in of_users if name in numeric)
+    used = [*(vocabulary.column for vocabulary in (*categories, *user_codes)), *numbers, *user_numbers]
+    return FeatureSet(
+        windows=tuple(sorted({int(days) for days in windows if days < log.span.days})),
+        events=_event_types(log),
+        **{name: bool(found) for name, found in facts.items()},
+        categories=categories,
+        numbers=numbers,
+        user_codes=user_codes,
+        user_numbers=user_numbers,
+        requires={name: schema[name] for name in used},
+    )
+
+
+def compute(spec: FeatureSet, log: EventLog, keys: Any) -> pl.DataFrame:
+    """Return the features of every key, from events before its ``at`` alone.
+
+    Args:
+        spec: what to compute.
+        log: the log; it may go on after ``at``, which changes nothing.
+        keys: rows of ``user, at``: an Ibis table on the log's engine, or anything that speaks Arrow.
+
+    Returns:
+        ``user, at`` of ``keys``, sorted by ``at, user``, and one Float64 column for each of ``spec.features``.
+        A count of nothing is zero; what does not exist is null. There is no NaN.
+
+    Raises:
+        ModelError: the log lacks a column that was there at learning, or it has another type.
+        LogError: the keys are not keys, or a moment is later than the log is known.
+    """
+    spec.check(log)
+    rows = key_tables.read(log, keys)
+    wanted = [column.value.cast(pl.Float64).alias(column.feature.name) for column in families.columns(spec)]
+    parts = [_measured(spec, log, events, part).select(*c.KEY, *wanted) for events, part in _passes(log, rows)]
+    return pl.concat(parts).sort(c.AT, c.USER)
+
+
+def _measured(spec: FeatureSet, log: EventLog, events: ir.Table, rows: pl.DataFrame) -> pl.DataFrame:
+    """Every measured quantity beside its key, in the order of ``rows``."""
+    keys = key_tables.relation(rows, windows=spec.windows)
+    events = events.filter(events[c.TIME] < ibis.literal(rows[c.AT].max(), "timestamp"))
+    banded = measures.banded(spec, log, events, keys)
+    found = log.collect(banded.query)
+    table = pl.DataFrame(
+        {
+            key_tables.ROW: np.arange(len(rows)),
+            **_windows(spec, banded.sums, _by_band(spec, found, banded.sums, len(rows))),
+            **_windows(spec, *_distinct(spec, log, events, keys, len(rows))),
+        }
+    )
+    extremes = found.group_by(key_tables.ROW).agg(pl.col(banded.lows).min(), pl.col(banded.highs).max())
+    beside = [extremes]
+    for name in spec.streams:
+        gaps = log.collect(measures.gaps(measures.stream(events, name), keys))
+        beside.append(gaps.rename({column: f"{name}_{column}" for column in gaps.columns if column != key_tables.ROW}))
+    attributes = measures.user_attributes(spec, log, keys)
+    if attributes is not None:
+        beside.append(log.collect(attributes))
+    for other in beside:
+        table = table.join(other, on=key_tables.ROW, how="left", maintain_order="left")
+    return pl.concat([rows, table], how="horizontal").with_columns(pl.lit(log.span.start).alias("history_start"))
+
+
+def _by_band(spec: FeatureSet, found: pl.DataFrame, sums: Sequence[str], rows: int) -> FloatArray:
+    """Lay out sums as ``(band, sum, row)``."""
+    laid = np.zeros((len(spec.nested), len(sums), rows))
+    laid[found[measures.BAND].to_numpy(), :, found[key_tables.ROW].to_numpy()] = found.select(sums).to_numpy()
+    return laid
+
+
+def _distinct(
+    spec: FeatureSet, log: EventLog, events: ir.Table, keys: ir.Table, rows: int
+) -> tuple[list[str], FloatArray]:
+    """Names of the entities, and what each band adds to their number as ``(band, entity, row)``."""
+    entities = measures.entities(spec, events)
+    laid = np.zeros((len(spec.nested), len(entities), rows))
+    for i, entity in enumerate(entities.values()):
+        found = log.collect(measures.distinct(spec, entity, keys))
+        again = found.drop_nulls(measures.EARLIER)
+        for part, band, sign in ((found, measures.BAND, 1.0), (again, measures.EARLIER, -1.0)):
+            counts = sign * part[measures.COUNT].to_numpy()
+            np.add.at(laid[:, i], (part[band].to_numpy(), part[key_tables.ROW].to_numpy()), counts)
+    return list(entities), laid
+
+
+def _windows(spec: FeatureSet, names: Sequence[str], laid: FloatArray) -> dict[str, FloatArray]:
+    """Add bands up to windows: every quantity of ``names`` in every window, under the name ``quantity@window``."""
+    totals = np.cumsum(laid, axis=0)
+    return {
+        f"{name}@{window.key}": totals[i, j] for i, window in enumerate(spec.nested) for j, name in enumerate(names)
+    }
+
+
+def _passes(log: EventLog, rows: pl.DataFrame) -> Iterator[tuple[ir.Table, pl.DataFrame]]:
+    """Split the work by user bucket, so that memory is bounded however many keys there are."""
+    events = log.events
+    passes = min(BUCKETS, -(-len(rows) // KEYS_PER_PASS))
+    if passes <= 1:
+        yield events, rows
+        return
+    buckets = log.collect(events.select(c.USER, c.BUCKET).distinct())
+    placed = rows.join(buckets, on=c.USER, how="left").with_columns(pl.col(c.BUCKET).fill_null(0))
+    edges = [BUCKETS * i // passes for i in range(passes + 1)]
+    for first, end in pairwise(edges):
+        part = placed.filter(pl.col(c.BUCKET).is_between(first, end - 1)).drop(c.BUCKET)
+        if not part.is_empty():
+            yield events.filter(events[c.BUCKET].between(first, end - 1)), part
+
+
+def _event_types(log: EventLog) -> tuple[str, ...]:
+    counts = log.events.group_by(c.EVENT).aggregate(count=log.events.count())
+    ordered = log.collect(counts.order_by([ibis.desc("count"), c.EVENT]))[c.EVENT].to_list()
+    return tuple(event for i, event in enumerate(ordered) if i < EVENT_TYPES or event in (PURCHASE, RETURN))
+
+
+def _vocabularies(log: EventLog, table: ir.Table, columns: Sequence[str], *, top: int) -> tuple[Vocabulary, ...]:
+    """The commonest values of each column, in that order; a column with none, or with one everywhere, is left out."""
+    total = log.collect(table.aggregate(total=table.count())).item()
+    found = []
+    for name in columns:
+        counts = table.group_by(table[name].cast("string").name("value")).aggregate(count=table.count())
+        counts = counts.filter(counts["value"].notnull(), counts["count"] >= MIN_SHARE * total)
+        common = log.collect(counts.order_by([ibis.desc("count"), "value"]).limit(top))
+        if not common.is_empty() and common["count"][0] < total:
+            found.append(Vocabulary(name, tuple(common["value"].to_list())))
+    return tuple(found)
+
+
+def _active_users(log: EventLog) -> ir.Table:
+    """The users with events, and their attributes as they are known at the end of the log."""
+    users = log.events.select(c.USER).distinct()
+    if log.users is None:
+        return users
+    known = key_tables.KNOWN
+    users = users.mutate(ibis.literal(log.span.until - timedelta(microseconds=1), "timestamp").name(known))
+    return attributed(users, log.users, list(log.users.attributes), by=known, prefix=measures.USERS, row=[c.USER])

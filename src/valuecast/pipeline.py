@@ -1,0 +1,196 @@
+"""Runs a recipe: log, ladder, page, models, scores. What is done already is not done again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import polars as pl
+
+from valuecast import __version__, moments
+from valuecast import columns as c
+from valuecast.config import Data, Recipe, SplitBy, read_recipe
+from valuecast.errors import ConfigError
+from valuecast.evaluation.comparison import compare
+from valuecast.evaluation.ladder import Ladder, climb
+from valuecast.evaluation.page import page
+from valuecast.evaluation.slices import slices_of
+from valuecast.events import datasets
+from valuecast.events.ingest import ingest
+from valuecast.events.log import EventLog
+from valuecast.events.source import Mapping
+from valuecast.language import LANGUAGES, Text
+from valuecast.models.predictor import Predictor
+from valuecast.models.registry import method
+from valuecast.moments import moment
+from valuecast.report.blocks import Fact, Report
+from valuecast.report.html import write_html
+from valuecast.tasks import parse
+from valuecast.tasks.splits import Split, TimeSplit, UserSplit
+from valuecast.training.fit import fit
+from valuecast.training.tables import Tables
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a run left: the report, and the files it wrote."""
+
+    report: Report
+    files: tuple[Path, ...]
+
+
+def demo() -> Recipe:
+    """The recipe of ``valuecast demo``: the packaged one."""
+    with resources.as_file(resources.files("valuecast").joinpath("demo.toml")) as path:
+        return read_recipe(path)
+
+
+def run(recipe: Recipe, *, out: Path, base: Path, command: str, say: Say, predict: bool = True) -> Made:
+    """Run a recipe into the folder ``out``.
+
+    Args:
+        recipe: what to do.
+        out: gets ``log/``, ``ladder/`` (kept results), ``report.html``, ``report.zh.html``, ``metrics.csv`` and,
+            where the recipe predicts, ``models/`` and ``scores.csv``.
+        base: folder that the recipe's paths are relative to.
+        command: how it was started, for the page.
+        say: is told what is being done.
+        predict: whether to score users at the end, as the recipe says.
+
+    Raises:
+        ValuecastError: something in the recipe or in the data is wrong; nothing half-done is kept as done.
+    """
+    tasks = [parse(text) for text in recipe.tasks]
+    for rung in recipe.rungs:
+        method(rung)
+    split = split_of(recipe.split)
+    log = _log(recipe.data, out=out, base=base, say=say)
+    tables = Tables()
+    ladders = [
+        climb(
+            task,
+            log,
+            rungs=recipe.rungs,
+            origins=recipe.origins,
+            split=split,
+            seed=recipe.seed,
+            cache=out / "ladder",
+            tables=tables,
+            progress=say,
+        )
+        for task in tasks
+    ]
+    say("report")
+    title = Text(recipe.title.en, recipe.title.zh)
+    made = (Fact(Text("Command", "命令"), command), Fact(Text("Version", "版本"), f"valuecast {__version__}"))
+    cut = slices_of(log, ladders, recipe.slices)
+    report = page(ladders, title=title, log=log, slices=cut, made=made, seed=recipe.seed)
+    files = [_page(report, out, language) for language in LANGUAGES]
+    files.append(_metrics(ladders, out, seed=recipe.seed))
+    if predict and recipe.predict:
+        files += _scores(recipe, ladders, log, split, out=out, say=say)
+    return Made(report, tuple(files))
+
+
+def split_of(how: SplitBy) -> Split:
+    """Read a split from a recipe.
+
+    Raises:
+        ConfigError: a split by users without its cutoff.
+    """
+    if how.by == "time":
+        return TimeSplit(every=how.every, validation=how.validation, rounds=how.rounds)
+    if how.at is None:
+        raise ConfigError("a split by users wants its cutoff", where="split", remedy='Add at = "1997-09-30".')
+    return UserSplit(at=how.at, holdout=how.holdout, folds=how.folds)
+
+
+def mapping_of(data: Data, *, base: Path) -> Mapping:
+    """The source mapping of a recipe's data.
+
+    Raises:
+        ConfigError: none, or more than one, of ``dataset``, ``sources`` and ``log`` is given.
+    """
+    given = [name for name in ("dataset", "sources", "log") if getattr(data, name)]
+    if len(given) != 1:
+        raise ConfigError(
+            f"{' and '.join(given) or 'nothing'} given", where="data", remedy="Give one of dataset, sources and log."
+        )
+    if data.sources:
+        return Mapping.read(base / data.sources)
+    return datasets.mapping(data.dataset or "", path=base / data.path if data.path else None)
+
+
+def _log(data: Data, *, out: Path, base: Path, say: Say) -> EventLog:
+    if data.log:
+        return EventLog.read(base / data.log)
+    mapping = mapping_of(data, base=base)
+    say("ingest")
+    summary = ingest(mapping, out / "log", progress=say)
+    say(str(summary))
+    return EventLog.read(out / "log")
+
+
+def _page(report: Report, out: Path, language: str) -> Path:
+    path = out / ("report.html" if language == LANGUAGES[0] else f"report.{language}.html")
+    write_html(report, path, language=language)
+    return path
+
+
+def _metrics(ladders: Sequence[Ladder], out: Path, *, seed: int) -> Path:
+    parts = [
+        compare(rungs, kind=ladder.task.kind, reference=ladder.best(target), seed=seed).select(
+            pl.lit(target).alias(c.TARGET), pl.all(), pl.lit(ladder.best(target)).alias("reference")
+        )
+        for ladder in ladders
+        for target in ladder.task.targets
+        for rungs in [ladder.fitted(target)]
+    ]
+    path = out / "metrics.csv"
+    pl.concat(parts).write_csv(path)
+    return path
+
+
+def _scores(
+    recipe: Recipe, ladders: Sequence[Ladder], log: EventLog, split: Split, *, out: Path, say: Say
+) -> list[Path]:
+    """Refit the best rung of each task on everything known before the moment, and score everyone there."""
+    wanted = recipe.predict
+    if wanted is None or isinstance(split, UserSplit):
+        raise ConfigError(
+            "a split by users tests on held-out users; its models are not for later moments",
+            where="predict",
+            remedy="Leave [predict] out, or split by time.",
+        )
+    at = moment(wanted.at)
+    parts, tables = [], Tables()
+    for ladder in ladders:
+        rung = wanted.rung or ladder.best(next(iter(ladder.task.targets)))
+        say(f"{ladder.task.name}: {rung}, refitted on everything before {moments.text(at)}")
+        predictor: Predictor = fit(rung, ladder.task, log.before(at), split=split, seed=recipe.seed, tables=tables)
+        predictor.save(out / "models" / ladder.task.name)
+        parts.append(predictor.predict(log, at=at))
+    path = out / "scores.csv"
+    write_table(pl.concat(parts), path)
+    return [out / "models", path]
+
+
+def write_table(frame: pl.DataFrame, path: Path) -> None:
+    """Write a table as its name says: ``.csv`` or ``.parquet``; the file appears whole or not at all.
+
+    Raises:
+        ConfigError: another ending.
+    """
+    writers = {".csv": pl.DataFrame.write_csv, ".parquet": pl.DataFrame.write_parquet}
+    if path.suffix not in writers:
+        raise ConfigError(f"'{path.name}' ends in neither .csv nor .parquet", where="--out", remedy="Rename it.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}")
+    writers[path.suffix](frame, draft)
+    draft.replace(path)
+
+
