@@ -53,7 +53,7 @@ def shop(users: int = 400, days: int = 400, *, seed: int = 0) -> EventLog:
     """A shop whose customers buy at rates of their own, and stop at moments of their own."""
     draw = np.random.default_rng(seed)
     rate = draw.gamma(1.2, 0.05, users)
-    stop = draw.exponential(300, users)
+    stop = draw.exponential(1 / draw.gamma(0.6, 1 / 60, users))
     mean = draw.lognormal(3, 0.6, users)
     found = []
     for user in range(users):
@@ -78,5 +78,9 @@ def shop(users: int = 400, days: int = 400, *, seed: int = 0) -> EventLog:
     frame = pl.DataFrame(found).with_columns(
         pl.when(pl.col("event") == "return").then(-pl.col("amount")).otherwise(pl.col("amount")).alias("amount")
     )
-    age = pl.DataFrame({"user": [f"c{user}" for user in range(users)], "age": [str(20 + 10 * (user % 5)) for user in range(users)]})
-    return EventLog.from_frame(frame, since=START, until=START + timedelta(days=days), users=age, about="a made-up shop")
+    age = pl.DataFrame(
+        {"user": [f"c{user}" for user in range(users)], "age": [str(20 + 10 * (user % 5)) for user in range(users)]}
+    )
+    return EventLog.from_frame(
+        frame, since=START, until=START + timedelta(days=days), users=age, about="a made-up shop"
+    )

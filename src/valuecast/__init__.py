@@ -1,12 +1,12 @@
 """valuecast: from a shop's raw event log to honest predictions of what each user is worth.
 
-    import valuecast as vc
+import valuecast as vc
 
-    log = vc.EventLog.read("log/")
-    churn = vc.tasks.churn(days=90, active=180)
-    model = vc.fit("lightgbm", churn, log.before("2011-09-10"))
-    scores = model.predict(log, at="2011-09-10")
-    print(vc.evaluate(model, log, at="2011-09-10"))
+log = vc.EventLog.read("log/")
+churn = vc.tasks.churn(days=90, active=180)
+model = vc.fit("lightgbm", churn, log.before("2011-09-10"))
+scores = model.predict(log, at="2011-09-10")
+print(vc.evaluate(model, log, at="2011-09-10"))
 """
 
 from __future__ import annotations

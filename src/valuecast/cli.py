@@ -32,7 +32,9 @@ Language = Annotated[str, typer.Option("--lang", help="en or zh.")]
 
 @app.command()
 def ingest(
-    source: Annotated[Path, typer.Argument(metavar="SOURCES.toml|FILE", help="A source mapping, or one file to map by flags.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="SOURCES.toml|FILE", help="A source mapping, or one file to map by flags.")
+    ],
     out: Annotated[Path, typer.Option(help="The log folder; what it holds already is kept.")],
     user: Annotated[str | None, typer.Option(help="Column of the user.")] = None,
     time_: Annotated[str | None, typer.Option("--time", help="Column of the time.")] = None,
@@ -44,7 +46,9 @@ def ingest(
     format_: Annotated[str | None, typer.Option("--format", help="How times are written, such as %d/%m/%Y.")] = None,
     zone: Annotated[str | None, typer.Option(help="Zone of local times, such as Asia/Shanghai; UTC without.")] = None,
     since: Annotated[str | None, typer.Option(help="The log is known from this moment.")] = None,
-    until: Annotated[str | None, typer.Option(help="The log is known until this moment: quiet days at the end count.")] = None,
+    until: Annotated[
+        str | None, typer.Option(help="The log is known until this moment: quiet days at the end count.")
+    ] = None,
 ) -> None:
     """Read a shop's files into a log; every row is accounted for."""
     from valuecast.events.ingest import ingest as ingest_  # noqa: PLC0415
@@ -75,7 +79,10 @@ def describe(log: LogPath, lang: Language = "en") -> None:
 
 @app.command()
 def fit(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A model: recency, last_period, mean_rate, bgnbd, paretonbd, lightgbm.")],
+    name: Annotated[
+        str,
+        typer.Argument(metavar="NAME", help="A model: recency, last_period, mean_rate, bgnbd, paretonbd, lightgbm."),
+    ],
     log: LogPath,
     task: TaskText,
     before: Annotated[str, typer.Option(help="Nothing at or after this moment is read.")],
@@ -121,7 +128,9 @@ def evaluate(
     log: Annotated[Path, typer.Option(help="A log that holds the horizon after --at.")],
     at: Annotated[str, typer.Option(help="The test cutoff; not earlier than any model's own --before.")],
     out: Annotated[Path | None, typer.Option(help="An HTML page.")] = None,
-    slice_: Annotated[list[str] | None, typer.Option("--slice", help="A field to break results down by; may be repeated.")] = None,
+    slice_: Annotated[
+        list[str] | None, typer.Option("--slice", help="A field to break results down by; may be repeated.")
+    ] = None,
     lang: Language = "en",
 ) -> None:
     """Test models on what happened from --at on."""

@@ -18,6 +18,10 @@ AMOUNT: Final = "amount"
 ORDER: Final = "order"
 BUCKET: Final = "bucket"
 
+# the types of event that features and tasks know by name
+PURCHASE: Final = "purchase"
+RETURN: Final = "return"
+
 # the dated side tables
 VALID_FROM: Final = "valid_from"
 

@@ -185,12 +185,13 @@ def write_table(frame: pl.DataFrame, path: Path) -> None:
     Raises:
         ConfigError: another ending.
     """
-    writers = {".csv": pl.DataFrame.write_csv, ".parquet": pl.DataFrame.write_parquet}
+    writers: dict[str, Callable[[pl.DataFrame, Path], object]] = {
+        ".csv": pl.DataFrame.write_csv,
+        ".parquet": pl.DataFrame.write_parquet,
+    }
     if path.suffix not in writers:
         raise ConfigError(f"'{path.name}' ends in neither .csv nor .parquet", where="--out", remedy="Rename it.")
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}")
     writers[path.suffix](frame, draft)
     draft.replace(path)
-
-

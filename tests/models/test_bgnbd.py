@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-from pathlib import Path
 
 import numpy as np
-import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.models.histories import cdnow_histories, history, positive
 from valuecast.errors import FitError, ModelError
 from valuecast.models.baselines import bgnbd
 from valuecast.models.baselines.bgnbd import Parameters
-from valuecast.models.baselines.likelihood import aggregate, maximise
+from valuecast.models.baselines.likelihood import UndeterminedError, aggregate, maximise
 
 PUBLISHED = Parameters(r=0.243, alpha=4.414, a=0.793, b=2.426)
 
@@ -38,26 +36,7 @@ EXACT = [
     ((0.25, 4, 60, 90), (1000, 900, 1000, 365), (-1040.298344, 4.810641297e-45, 1.0, 9.36851923e-44)),
 ]  # fmt: skip
 
-positive = st.floats(-4, 4).map(lambda exponent: float(np.exp(exponent)))
 parameters = st.builds(Parameters, r=positive, alpha=positive, a=positive, b=positive)
-
-
-@st.composite
-def history(draw):
-    """(x, t_x, T), with 0, 1, few and 400 repeat purchases."""
-    x = draw(st.sampled_from([0, 1, 2, 7, 50, 400]))
-    age = draw(st.floats(0.01, 1000))
-    return x, (draw(st.floats(0, 1)) * age if x else 0.0), age
-
-
-def cdnow() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The published sample of 2,357 customers, in weeks."""
-    package = importlib.util.find_spec("lifetimes")
-    if package is None or package.origin is None:
-        pytest.skip("the published CDNOW sample is absent: pip install --no-deps lifetimes==0.11.3")
-    table = pl.read_csv(Path(package.origin).parent / "datasets" / "cdnow_customers_summary.csv")
-    frequency, recency, age = (table[name].to_numpy() for name in ("frequency", "recency", "T"))
-    return frequency, recency, age
 
 
 def simulate(parameters, age, *, horizon=0.0, seed=0):
@@ -79,7 +58,7 @@ def simulate(parameters, age, *, horizon=0.0, seed=0):
 
 def test_fits_the_published_sample():
     # Fader, Hardie and Lee (2005), table 2
-    fitted = bgnbd.fit(*cdnow())
+    fitted = bgnbd.fit(*cdnow_histories())
     assert fitted.values == pytest.approx([0.243, 4.414, 0.793, 2.426], abs=6e-4)
     assert fitted.log_likelihood == pytest.approx(-9582.4, abs=0.05)
 
@@ -300,6 +279,19 @@ def test_a_search_that_stops_short_is_an_error():
     rows = aggregate([np.array([0.5])], np.array([1000.0]))
     with pytest.raises(FitError, match="did not converge"):
         maximise(wrong_slope, rows, [np.full(1, 0.4)], names=("u",), model="test", advice="None.")
+
+
+def test_a_maximum_below_what_is_reached_elsewhere_is_an_error():
+    def parabola(parameters, values):  # its maximum is 0
+        gap = np.log(parameters[0]) - values
+        return -(gap**2), (-2 * gap / parameters[0])[None]
+
+    rows = aggregate([np.array([0.5])], np.array([100.0]))
+    ask = {"names": ("u",), "model": "test", "advice": "None."}
+    assert maximise(parabola, rows, [np.zeros(1)], at_least=-0.1, **ask).log_likelihood == pytest.approx(0)
+    with pytest.raises(UndeterminedError, match="higher value elsewhere") as caught:
+        maximise(parabola, rows, [np.zeros(1)], at_least=0.1, **ask)
+    assert caught.value.reached == pytest.approx(0)
 
 
 def test_impossible_questions_are_errors():

@@ -2,34 +2,21 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-from pathlib import Path
 
 import numpy as np
-import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.models.histories import cdnow_values, positive
 from valuecast.errors import FitError, ModelError
 from valuecast.models.baselines import gammagamma
 from valuecast.models.baselines.gammagamma import Parameters
 
 PUBLISHED = Parameters(p=6.25, q=3.74, gamma=15.44)
 
-positive = st.floats(-4, 4).map(lambda exponent: float(np.exp(exponent)))
 parameters = st.builds(Parameters, p=positive, q=positive.map(lambda above: 1 + above), gamma=positive)
-
-
-def cdnow() -> tuple[np.ndarray, np.ndarray]:
-    """Repeat purchases of the published sample and their mean value in dollars, for the 946 customers with any."""
-    package = importlib.util.find_spec("lifetimes")
-    if package is None or package.origin is None:
-        pytest.skip("the published CDNOW sample is absent: pip install --no-deps lifetimes==0.11.3")
-    path = Path(package.origin).parent / "datasets" / "cdnow_customers_summary_with_transactions.csv"
-    table = pl.read_csv(path).filter(pl.col("x") > 0)
-    return table["x"].to_numpy(), table["zbar"].to_numpy()
 
 
 def simulate(parameters, frequency, *, seed=0):
@@ -47,7 +34,7 @@ def counts(size, seed=0):
 
 def test_fits_the_published_sample():
     # Fader and Hardie (2013), "The Gamma-Gamma Model of Monetary Value"
-    frequency, value = cdnow()
+    frequency, value = cdnow_values()
     assert frequency.size == 946
     fitted = gammagamma.fit(frequency, value)
     assert fitted.values == pytest.approx([6.25, 3.74, 15.44], abs=0.01)

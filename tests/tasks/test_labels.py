@@ -28,7 +28,9 @@ def spent(rows: list[Row]) -> float:
 
 
 def bought_brand(rows: list[Row]) -> float:
-    wanted = [row for row in rows if row["event"] == "purchase" and BRAND.get(row["item"]) == "x" and row["colour"] != "red"]
+    wanted = [
+        row for row in rows if row["event"] == "purchase" and BRAND.get(row["item"]) == "x" and row["colour"] != "red"
+    ]
     return float(any(row["colour"] is not None for row in wanted))
 
 
@@ -40,7 +42,10 @@ CASES = {
     "churn": (tasks.churn(7, active=10), churned),
     "value": (tasks.value(7, active=10), spent),
     "purchase": (tasks.purchase(7, where="brand = 'x' and colour != 'red'", active=10), bought_brand),
-    "distinct": (Task("count(distinct item) of purchase, view over next 7 days", when="count(*) over last 10 days > 0"), different_items),
+    "distinct": (
+        Task("count(distinct item) of purchase, view over next 7 days", when="count(*) over last 10 days > 0"),
+        different_items,
+    ),
 }
 
 
@@ -103,7 +108,12 @@ def test_history_asks_the_same_question_of_the_past() -> None:
     at = START + timedelta(days=20)
     times = [at - timedelta(days=15), at - timedelta(days=6), at - timedelta(days=2), at]
     frame = pl.DataFrame(
-        {"user": ["a"] * 4, "time": times, "event": ["view", "purchase", "purchase", "purchase"], "amount": [9.0, 1.0, 2.0, 4.0]}
+        {
+            "user": ["a"] * 4,
+            "time": times,
+            "event": ["view", "purchase", "purchase", "purchase"],
+            "amount": [9.0, 1.0, 2.0, 4.0],
+        }
     )
     found = history(tasks.value([3, 7]), log_of(frame), pl.DataFrame({"user": ["a"], "at": [at]}))
     assert found.row(0, named=True) == {
@@ -141,7 +151,9 @@ def test_attributes_that_change_hold_from_their_date_on(amounts: list[float]) ->
     from valuecast.events.log import EventLog
 
     at = START + timedelta(days=5)
-    frame = pl.DataFrame({"user": ["a"] * len(amounts), "time": [at] * len(amounts), "item": ["i"] * len(amounts), "amount": amounts})
+    frame = pl.DataFrame(
+        {"user": ["a"] * len(amounts), "time": [at] * len(amounts), "item": ["i"] * len(amounts), "amount": amounts}
+    )
     dated = pl.DataFrame(
         {
             "item": ["i", "i", "i"],
@@ -150,7 +162,9 @@ def test_attributes_that_change_hold_from_their_date_on(amounts: list[float]) ->
         }
     )
     log = EventLog.from_frame(
-        pl.concat([frame, frame.with_columns(pl.lit(START).alias("time"))]), until=START + timedelta(days=9), items=dated
+        pl.concat([frame, frame.with_columns(pl.lit(START).alias("time"))]),
+        until=START + timedelta(days=9),
+        items=dated,
     )
     for brand, expected in (("old", 0.0), ("now", float(len(amounts))), ("later", 0.0)):
         found = labels(Task(f"count(*) of purchase where brand = '{brand}' over next 2 days"), log, [at])

@@ -30,7 +30,9 @@ def quiet_log(days: int) -> EventLog:
     validation=st.integers(1, 3),
     rounds=st.integers(1, 4),
 )
-def test_time_splits_never_overlap(days: int, active: int, length: int, every: int, validation: int, rounds: int) -> None:
+def test_time_splits_never_overlap(
+    days: int, active: int, length: int, every: int, validation: int, rounds: int
+) -> None:
     task, log = tasks.churn(days, active=active), quiet_log(length)
     split = TimeSplit(every=every, validation=validation, rounds=rounds)
     try:

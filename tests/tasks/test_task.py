@@ -24,7 +24,10 @@ def test_built_in_tasks_are_questions_in_text() -> None:
         ("churn(days=90, active=180)", tasks.churn(90, active=180)),
         ("value(days=[30, 90], net=true)", tasks.value([30, 90], net=True)),
         ("purchase(days=7, where=\"brand = 'x'\")", tasks.purchase(7, where="brand = 'x'")),
-        ("spend: sum(amount) of purchase over next 9 days", Task("sum(amount) of purchase over next 9 days", name="spend")),
+        (
+            "spend: sum(amount) of purchase over next 9 days",
+            Task("sum(amount) of purchase over next 9 days", name="spend"),
+        ),
         ("count(*) of view over next 9 days", Task("count(*) of view over next 9 days")),
     ],
 )
@@ -45,7 +48,13 @@ def test_kind_targets_and_windows() -> None:
 
 
 def test_every_target_has_a_label_in_both_languages() -> None:
-    for task in (tasks.churn(90), tasks.purchase(7), tasks.value(30), tasks.value(30, net=True), Task("count(*) of a over next 3 days")):
+    for task in (
+        tasks.churn(90),
+        tasks.purchase(7),
+        tasks.value(30),
+        tasks.value(30, net=True),
+        Task("count(*) of a over next 3 days"),
+    ):
         for target, days in task.targets.items():
             label = task.label(target)
             assert str(days) in label.en
@@ -64,7 +73,7 @@ def test_every_target_has_a_label_in_both_languages() -> None:
         ("churn(days=true)", "True is not a number of days"),
         ("churn(days=90, days=30)", "given twice"),
         ("purchase(days=7, where=3)", "'where' is not a text"),
-        ("purchase(days=7, where=\"brand =\")", "at character"),
+        ('purchase(days=7, where="brand =")', "at character"),
         ("value(days=[90, 30])", "rising"),
         ("value(days=90, net=1)", "neither true nor false"),
         ("count(*) of purchase over next 99999 days", "99999 days"),

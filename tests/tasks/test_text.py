@@ -21,7 +21,9 @@ from valuecast.tasks.query import (
     Question,
 )
 
-names = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc"), exclude_characters="\x00"), min_size=1, max_size=8)
+names = st.text(
+    st.characters(codec="utf-8", exclude_categories=("Cs", "Cc"), exclude_characters="\x00"), min_size=1, max_size=8
+)
 words = st.sampled_from(["amount", "brand", "of", "Purchase", "类目", 'a"b', "x y"])
 values = st.one_of(
     names, st.booleans(), st.integers(-9, 9).map(float), st.floats(0.001, 1e6, allow_nan=False).map(float)

@@ -46,7 +46,10 @@ def evaluate(
         models = [models]
     if not isinstance(models, Mapping):
         names = [model.name for model in models]
-        models = {name if names.count(name) == 1 else f"{name} {i + 1}": model for i, (name, model) in enumerate(zip(names, models))}
+        models = {
+            name if names.count(name) == 1 else f"{name} {i + 1}": model
+            for i, (name, model) in enumerate(zip(names, models))
+        }
     if not models:
         raise ConfigError("no model to test", remedy="Give at least one.")
     by_task: dict[Task, list[Result]] = {}

@@ -87,7 +87,9 @@ def deciles(frame: pl.DataFrame, label: Text) -> BarFigure:
     found = amount_deciles(frame[TRUTH].to_numpy(), frame[c.SCORE].to_numpy())
     names = tuple(Text(str(i + 1), str(i + 1)) for i in range(len(found.users)))
     return BarFigure(
-        Text("Predicted and true amount per user: {rung}", "人均预测与实际金额：{rung_zh}").format(rung=label.en, rung_zh=label.zh),
+        Text("Predicted and true amount per user: {rung}", "人均预测与实际金额：{rung_zh}").format(
+            rung=label.en, rung_zh=label.zh
+        ),
         _DECILE.label,
         Axis(Text("Mean amount", "人均金额"), "money"),
         names,

@@ -126,10 +126,14 @@ def climb(
     split, tables, say = split or TimeSplit(), tables or Tables(), progress or (lambda _: None)
     if isinstance(split, UserSplit):
         if origins:
-            raise ConfigError("a split by users has one cutoff of its own", where="origins", remedy="Leave origins out.")
+            raise ConfigError(
+                "a split by users has one cutoff of its own", where="origins", remedy="Leave origins out."
+            )
         origins = [split.at]
     elif not origins:
-        raise ConfigError("no test cutoff", where="origins", remedy='Give at least one, such as origins = ["2011-09-10"].')
+        raise ConfigError(
+            "no test cutoff", where="origins", remedy='Give at least one, such as origins = ["2011-09-10"].'
+        )
     results = []
     for at in map(moment, origins):
         truth = truths(task, log, at)
@@ -205,5 +209,3 @@ def _kept(place: Path, rung: str, at: datetime) -> Result | None:
         return None
     path = place / "outcomes.parquet"
     return Result(at=at, outcomes=pl.read_parquet(path) if path.exists() else None, **found)
-
-

@@ -14,7 +14,7 @@ from valuecast.evaluation.ladder import Ladder
 from valuecast.evaluation.outcomes import TRUTH
 from valuecast.events.log import EventLog
 from valuecast.language import Text
-from valuecast.metrics.registry import PRIMARY, Measure, measure, measures
+from valuecast.metrics.registry import PRIMARY, Kind, measure, measures
 from valuecast.models.registry import METHODS
 from valuecast.report.blocks import Block, Column, Fact, Notice, Paragraph, Report, Section, Table
 from valuecast.tasks.splits import UserSplit
@@ -88,9 +88,13 @@ def _target(
     compared = compare(rungs, kind=kind, reference=best, seed=seed)
     chosen = rungs[best]
     truth = chosen[TRUTH]
-    average = float(truth.mean())  # type: ignore[arg-type]
+    average = float(truth.to_numpy().mean())
     own = compared.filter(pl.col(RUNG) == best, pl.col(METRIC) == primary.name).row(0, named=True)
-    rate = Text("of users did: {value:.1%}", "实际比例：{value:.1%}") if kind == "binary" else Text("per user in truth: {value:,.2f}", "实际人均：{value:,.2f}")
+    rate = (
+        Text("of users did: {value:.1%}", "实际比例：{value:.1%}")
+        if kind == "binary"
+        else Text("per user in truth: {value:,.2f}", "实际人均：{value:,.2f}")
+    )
     headline = [
         Fact(
             task.label(target),
@@ -98,7 +102,13 @@ def _target(
             Text(
                 "{low:.3f} to {high:.3f} (90%); {rung}, chosen on validation; " + rate.en,
                 "90% 区间 {low:.3f}–{high:.3f}；{rung_zh}（按验证集选出）；" + rate.zh,
-            ).format(low=own["value_low"], high=own["value_high"], rung=rung_label(best).en, rung_zh=rung_label(best).zh, value=average),
+            ).format(
+                low=own["value_low"],
+                high=own["value_high"],
+                rung=rung_label(best).en,
+                rung_zh=rung_label(best).zh,
+                value=average,
+            ),
         )
     ]
     blocks: list[Block] = [
@@ -108,9 +118,17 @@ def _target(
     shown = {name: rungs[name] for name in dict.fromkeys((best, figures.runner_up(compared, primary, best)))}
     labels = {name: rung_label(name) for name in shown}
     if kind == "binary":
-        blocks += [figures.calibration(shown, labels), figures.gains(shown, labels), figures.lift_table(chosen, rung_label(best))]
+        blocks += [
+            figures.calibration(shown, labels),
+            figures.gains(shown, labels),
+            figures.lift_table(chosen, rung_label(best)),
+        ]
     else:
-        blocks += [figures.deciles(chosen, rung_label(best)), figures.gains(shown, labels), figures.decile_table(chosen, rung_label(best))]
+        blocks += [
+            figures.deciles(chosen, rung_label(best)),
+            figures.gains(shown, labels),
+            figures.decile_table(chosen, rung_label(best)),
+        ]
         blocks.append(_coverage_table(rungs))
     if chosen[c.AT].n_unique() > 1:
         blocks.append(_origins_table(rungs, kind, best, seed=seed))
@@ -130,13 +148,15 @@ def _metrics_table(compared: pl.DataFrame, ladder: Ladder, target: str, best: st
                 ends = {"apart": "difference", "apart_low": "difference_low", "apart_high": "difference_high"}
                 row |= {key: entry[value] for key, value in ends.items()}
         row["seconds"] = sum(result.seconds for result in ladder.results if result.rung == rung)
-        row["reason"] = next((result.reason for result in ladder.results if result.rung == rung and result.reason), None)
+        row["reason"] = next(
+            (result.reason for result in ladder.results if result.rung == rung and result.reason), None
+        )
         rows.append(row)
     frame = pl.DataFrame(rows, infer_schema_length=None)
     first = measure(PRIMARY[kind])
     columns = [Column(RUNG, Text("Rung", "方法"), words={name: rung_label(name) for name in ladder.rungs})]
     for each in measures(kind):
-        columns.append(Column(each.name, each.label, _format(each), interval=each.name == first.name))
+        columns.append(Column(each.name, each.label, each.format, interval=each.name == first.name))
         if each.name == first.name and "apart" in frame.columns:
             columns.append(Column("apart", Text("Difference to best", "与最佳之差"), "signed", interval=True))
     if frame["reason"].null_count() < len(frame):
@@ -158,10 +178,6 @@ def _metrics_table(compared: pl.DataFrame, ladder: Ladder, target: str, best: st
     )
 
 
-def _format(each: Measure) -> str:
-    return "money" if each.format == "money" else "percent" if each.format == "percent" else "number"
-
-
 def _coverage_table(rungs: Mapping[str, pl.DataFrame]) -> Table:
     return Table(
         intervals(rungs).with_columns(pl.col(c.AT).map_elements(moments.text, return_dtype=pl.String)),
@@ -176,11 +192,11 @@ def _coverage_table(rungs: Mapping[str, pl.DataFrame]) -> Table:
     )
 
 
-def _origins_table(rungs: Mapping[str, pl.DataFrame], kind: str, best: str, *, seed: int) -> Table:
+def _origins_table(rungs: Mapping[str, pl.DataFrame], kind: Kind, best: str, *, seed: int) -> Table:
     rows = []
     for at in rungs[best][c.AT].unique().sort():
         part = {name: frame.filter(pl.col(c.AT) == at) for name, frame in rungs.items()}
-        compared = compare(part, kind=kind, reference=best, seed=seed)  # type: ignore[arg-type]
+        compared = compare(part, kind=kind, reference=best, seed=seed)
         wide = compared.pivot(on=METRIC, index=RUNG, values="value")
         rows.append(wide.with_columns(pl.lit(moments.text(at)).alias(c.AT)))
     return Table(
@@ -188,7 +204,7 @@ def _origins_table(rungs: Mapping[str, pl.DataFrame], kind: str, best: str, *, s
         (
             Column(RUNG, Text("Rung", "方法"), words={name: rung_label(name) for name in rungs}),
             Column(c.AT, Text("Test cutoff", "测试时点")),
-            *(Column(each.name, each.label, _format(each)) for each in measures(kind)),  # type: ignore[arg-type]
+            *(Column(each.name, each.label, each.format) for each in measures(kind)),
         ),
         Text("Cutoff by cutoff", "逐时点结果"),
         emphasise=pl.col(RUNG) == best,
@@ -208,7 +224,7 @@ def _slice_tables(
                 (
                     Column("value", Text(name, name)),
                     Column("users", Text("Users", "用户数"), "integer"),
-                    *(Column(each.name, each.label, _format(each)) for each in measures(kind)),
+                    *(Column(each.name, each.label, each.format) for each in measures(kind)),
                 ),
                 Text("By {field}: {rung}", "按 {field} 分组：{rung_zh}").format(
                     field=name, rung=rung_label(best).en, rung_zh=rung_label(best).zh

@@ -69,5 +69,9 @@ def _grouped(values: pl.Series, kind: Kind) -> pl.Series:
     text = values.cast(pl.String)
     common = text.drop_nulls().value_counts(sort=True).head(MOST_VALUES)[text.name]
     return pl.select(
-        pl.when(text.is_null()).then(pl.lit(NONE)).when(text.is_in(common.to_list())).then(text).otherwise(pl.lit(OTHER))
+        pl.when(text.is_null())
+        .then(pl.lit(NONE))
+        .when(text.is_in(common.to_list()))
+        .then(text)
+        .otherwise(pl.lit(OTHER))
     ).to_series()

@@ -12,7 +12,7 @@ from valuecast.errors import SourceError
 from valuecast.events import cells, snippets, times
 from valuecast.events.schema import Kind, literal
 from valuecast.events.snippets import Reference, Snippet, Use
-from valuecast.events.source import Column
+from valuecast.events.spec import Column
 from valuecast.events.staging import Opened, Staged
 
 NOT_A_NUMBER: Final = "not a number"
@@ -49,6 +49,19 @@ class Cell:
     computed: bool = False
     guards: tuple[Guard, ...] = ()
 
+    @property
+    def attempt(self) -> str:
+        """SQL that does not fail on a row: NULL stands for a failure, and a structure holds a value, even NULL."""
+        return _tried(self.sql) if self.computed else self.sql
+
+    def content(self, attempt: str) -> str:
+        """Return SQL of the value that ``attempt`` (or a column that holds its result) came to."""
+        return f"struct_extract({attempt}, 'v')" if self.computed else attempt
+
+
+def _tried(sql: str) -> str:
+    return f"try({{'v': (\n{sql}\n)}})"
+
 
 def names(connection: Any, opened: Opened, column: Column, *, where: str) -> list[str]:
     """Return the columns of the file that a mapped column reads.
@@ -77,9 +90,7 @@ def named(connection: Any, opened: Opened, snippet: Snippet) -> list[str]:
     return found
 
 
-def bind(
-    connection: Any, staged: Staged, column: Column, *, where: str, read_as: Mapping[str, times.Reading]
-) -> Cell:
+def bind(connection: Any, staged: Staged, column: Column, *, where: str, read_as: Mapping[str, times.Reading]) -> Cell:
     """Bind a mapped column.
 
     Args:
@@ -121,7 +132,7 @@ def bind_sql(connection: Any, staged: Staged, snippet: Snippet, *, read_as: Mapp
             guards.append(Guard(bad, meant[reference], f"{ref}::VARCHAR", reason))
     try:
         ((_, kind, *_),) = connection.sql(f"describe select (\n{sql}\n) as v from {staged.table}").fetchall()
-        connection.sql(f"explain select try({{'v': (\n{sql}\n)}}) from {staged.table}")
+        connection.sql(f"explain select {_tried(sql)} from {staged.table}")
     except duckdb.Error as error:
         first = str(error).splitlines()[0].rpartition("Error: ")[2]
         remedy = "Check the functions and the types of the columns."
@@ -130,7 +141,8 @@ def bind_sql(connection: Any, staged: Staged, snippet: Snippet, *, read_as: Mapp
     parts = ", ".join(f"{literal(name + '=')} || {staged.columns[name][0]}::VARCHAR" for name in used)
     kind = cells.TEXT if kind == '"NULL"' else kind
     if not cells.is_readable(kind):
-        raise SourceError(f"{snippet.text} gives {kind}", where=snippet.where, remedy="Give a text, a number or a time.")
+        remedy = "Give a text, a number or a time."
+        raise SourceError(f"{snippet.text} gives {kind}", where=snippet.where, remedy=remedy)
     value = f"concat_ws(', ', {parts})" if used else literal(snippet.text)
     return Cell(sql, kind, ", ".join(used) or snippet.text, value, computed=True, guards=tuple(guards))
 
@@ -151,19 +163,30 @@ def _typed(
     if kind != cells.TEXT or reference.use is Use.TEXT:
         return ref, ""
     if name in read_as:
-        return read_as[name].as_written(ref), f"not a time in the format {read_as[name].label}"
+        reading = read_as[name]
+        return reading.as_written(ref), _not_a_time(reading)
+    return _typed_text(connection, staged, name, reference, where=where)
+
+
+def _typed_text(connection: Any, staged: Staged, name: str, reference: Reference, *, where: str) -> tuple[str, str]:
+    """Do so for a column of texts: what its cells look like counts as much as what the expression does with it."""
+    ref, kind = staged.columns[name]
     seen = cells.profile(connection, staged.sample, ref)
-    if seen.kind is not Kind.STRING:
-        if reference.use is Use.COMPARED:
-            return ref, ""
-        return cells.as_kind(seen.kind, ref, kind), NOT_A_NUMBER if seen.kind is Kind.NUMBER else NOT_A_BOOLEAN
-    if reference.use is Use.NUMBER and (seen.numbers or not seen.cells):
+    if reference.use is Use.COMPARED and seen.kind is not Kind.STRING:
+        return ref, ""
+    if seen.kind is Kind.BOOLEAN:
+        return cells.as_boolean(ref, kind), NOT_A_BOOLEAN
+    if seen.kind is Kind.NUMBER or (reference.use is Use.NUMBER and (seen.numbers or not seen.cells)):
         return cells.as_number(ref, kind), NOT_A_NUMBER
     place = f"{where}, column '{name}'"
     found = times.recognised(connection, times.Column(ref, kind, staged.sample, staged.table, place))
     if found is not None and seen.cells:
-        return found.as_written(ref), f"not a time in the format {found.label}"
+        return found.as_written(ref), _not_a_time(found)
     if reference.use is Use.NUMBER:
         what = f"column '{name}' is used as a number, and holds none (such as '{seen.example}')"
         raise SourceError(what, where=where, remedy="Name the column that holds the numbers.")
     return ref, ""
+
+
+def _not_a_time(reading: times.Reading) -> str:
+    return f"not a time in the format {reading.label}"

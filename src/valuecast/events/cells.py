@@ -15,24 +15,26 @@ SAMPLE: Final = 20_000
 """Rows, spread evenly over the file, from which types and formats are inferred."""
 
 TEXT: Final = "VARCHAR"
-WHOLE: Final = frozenset({f"{sign}{size}INT" for sign in ("", "U") for size in ("TINY", "SMALL", "BIG", "HUGE")})
-WHOLE_TYPES: Final = WHOLE | {"INTEGER", "UINTEGER"}
+_SIZES: Final = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT")
+WHOLE: Final = frozenset(f"{sign}{size}" for sign in ("", "U") for size in _SIZES)
 FLOATS: Final = frozenset({"FLOAT", "DOUBLE"})
 TIMES: Final = frozenset({"DATE", "TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS"})
 ZONED: Final = "TIMESTAMP WITH TIME ZONE"
 
 _BLANK: Final = "' ' || chr(9) || chr(10) || chr(13) || chr(160) || chr(12288)"  # with the two wide spaces
+_TRUE: Final = ("true", "t", "yes", "y", "1")
+_FALSE: Final = ("false", "f", "no", "n", "0")
 _LARGEST_WHOLE_FLOAT: Final = 2**53
 
 
 def is_number(type: str) -> bool:  # noqa: A002
     """Whether an engine type holds numbers."""
-    return type in WHOLE_TYPES or type in FLOATS or type.startswith("DECIMAL")
+    return type in WHOLE or type in FLOATS or type.startswith("DECIMAL")
 
 
 def is_readable(type: str) -> bool:  # noqa: A002
     """Whether a column of this type can be a cell; lists, structures and bytes cannot."""
-    return is_number(type) or type in TIMES or type in (TEXT, ZONED, "BOOLEAN", "UUID", "TIME") or type.startswith("ENUM")
+    return is_number(type) or type in TIMES or type in (TEXT, ZONED, "BOOLEAN", "UUID", "TIME")
 
 
 def trimmed(cell: str) -> str:
@@ -66,8 +68,11 @@ def as_boolean(cell: str, type: str) -> str:  # noqa: A002
     if type == "BOOLEAN":
         return cell
     word = f"lower({trimmed(cell)})" if type == TEXT else as_text(cell, type)
-    yes, no = (", ".join(map(literal, words)) for words in (("true", "t", "yes", "y", "1"), ("false", "f", "no", "n", "0")))
-    return f"(case when {word} in ({yes}) then true when {word} in ({no}) then false end)"
+    return f"(case when {word} in ({_words(*_TRUE)}) then true when {word} in ({_words(*_FALSE)}) then false end)"
+
+
+def _words(*words: str) -> str:
+    return ", ".join(map(literal, words))
 
 
 def as_kind(kind: Kind, cell: str, type: str) -> str:  # noqa: A002

@@ -36,7 +36,8 @@ def mapping(name: str, *, path: Path | None = None) -> Mapping:
     if packaged and path is not None:
         raise SourceError("its files come with a package", where=f"data set {name}", remedy="Give no path.")
     if not packaged and path is None:
-        raise SourceError("where are its files?", where=f"data set {name}", remedy=f"Give their folder as path. {obtain}")
+        remedy = f"Give their folder as path. {obtain}"
+        raise SourceError("where are its files?", where=f"data set {name}", remedy=remedy)
     return Mapping.parse(data, base=path or Path(), where=f"data set {name}")
 
 

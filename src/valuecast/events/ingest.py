@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from datetime import timedelta
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,6 +26,20 @@ from valuecast.events.summary import Account, Summary
 
 Progress = Callable[[str], None]
 _FRESH: Final = "fresh"
+"""Table of the events that the log does not have yet."""
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What every stage of one ingest needs. ``old`` is the log that is there already; ``notes`` grow on the way."""
+
+    mapping: Mapping
+    out: Path
+    old: Contents | None
+    work: Path
+    connection: Any
+    say: Progress
+    notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -35,6 +49,21 @@ class _Part:
     table: str
     mapped: Source | Side
     bound: Bound
+
+
+@dataclass(frozen=True)
+class _Checked:
+    """The rows that passed, in the engine, and what became of the others."""
+
+    fields: dict[str, Kind]
+    sides: dict[str, Taken]
+    plans: tuple[Plan, ...]
+    accounts: tuple[Account, ...]
+
+    @property
+    def events(self) -> list[Account]:
+        """The accounts of the sources of events."""
+        return [account for account in self.accounts if account.table == "events"]
 
 
 def ingest(mapping: Mapping, out: Path, *, progress: Progress | None = None) -> Summary:
@@ -52,45 +81,20 @@ def ingest(mapping: Mapping, out: Path, *, progress: Progress | None = None) -> 
         SourceError: a file cannot be read, the mapping does not fit it, too many rows are rejected, or none is left.
         LogError: ``out`` holds something else, or a damaged log.
     """
-    say = progress or _silent
     old = store.current(out)
-    notes: list[str] = []
     with store.workspace(out) as work, _engine(work) as connection:
+        run = _Run(mapping, out, old, work, connection, progress or _silent)
         if old is not None:
             store.view(connection, out, old)
-        parts = [
-            _part(connection, table, mapped, number=number, where=mapping.where, work=work, say=say, notes=notes)
-            for number, (table, mapped) in enumerate(_mapped(mapping))
-        ]
-        fields = _fields(connection, parts, old=old, where=mapping.where, notes=notes)
-        tally.prepare(connection)
-        _prepare_events(connection, fields, old)
-        plans: list[Plan] = []
-        accounts: list[Account] = []
-        taken: dict[str, Taken] = {}
-        for part in parts:
-            say(f"checking {part.mapped.name}")
-            if isinstance(part.mapped, Source):
-                plan, account = _take(connection, part.bound, part.mapped, mapping, fields=fields, notes=notes)
-            else:
-                was = old.sides.get(part.table) if old else None
-                side = sides.take(connection, part.table, part.mapped, part.bound, old=was, note=notes)
-                taken[part.table], plan, account = side, side.plan, side.account
-            plans.append(plan)
-            accounts.append(account)
+        parts = [_part(run, table, mapped, number) for number, (table, mapped) in enumerate(_mapped(mapping))]
+        checked = _check(run, parts)
         why = tally.reasons(connection)
         store.copy_to(connection, f"from {tally.REJECTED}", out / store.REJECTED, work=work)
-        tally.check(accounts, why, plans, max_rejected=mapping.max_rejected, kept_in=str(out / store.REJECTED))
-        say("writing the log")
-        files = {
-            name: SideFile(
-                store.write(connection, side.table, name=name, folder=out, work=work, listed=old), side.dated, side.attributes
-            )
-            for name, side in taken.items()
-        }
-        contents = _contents(connection, mapping, fields, accounts, files, out=out, work=work, old=old, notes=notes)
-        store.commit(out, contents, replaces=old)
-    return Summary(tuple(accounts), why, tuple(notes), contents.events, contents.users, contents.span)
+        kept_in = str(out / store.REJECTED)
+        tally.check(checked.accounts, why, checked.plans, max_rejected=mapping.max_rejected, kept_in=kept_in)
+        contents = _write(run, checked)
+        store.commit(out, contents, work=work, replaces=old)
+    return Summary(checked.accounts, why, tuple(run.notes), contents.events, contents.users, contents.span)
 
 
 def _silent(message: str) -> None:
@@ -119,127 +123,148 @@ def _mapped(mapping: Mapping) -> list[tuple[str, Source | Side]]:
     return [*(("events", source) for source in mapping.sources), *((name, side) for name, side in beside if side)]
 
 
-def _part(
-    connection: Any,
-    table: str,
-    mapped: Source | Side,
-    *,
-    number: int,
-    where: str,
-    work: Path,
-    say: Progress,
-    notes: list[str],
-) -> _Part:
-    place = f"{where}: [[source]] {number + 1}" if table == "events" else f"{where}: [{table}]"
-    opened = open_files(connection, mapped, work=work, number=number)
-    wanted = planning.needed(connection, opened, mapped, where=place)
-    staged = stage(connection, opened, wanted, progress=say)
+def _name(mapping: Mapping, table: str, mapped: Source | Side, number: int) -> str:
+    """Return what a source is called: its file, and more where two are called the same."""
+    alike = [each for _, each in _mapped(mapping) if each.name == mapped.name]
+    if len(alike) == 1:
+        return mapped.name
+    return f"{mapped.name} ({table if table != 'events' else f'source {number + 1}'})"
+
+
+def _part(run: _Run, table: str, mapped: Source | Side, number: int) -> _Part:
+    """Stage the rows of one file or pattern, and bind its columns."""
+    where = f"{run.mapping.where}: [[source]] {number + 1}" if table == "events" else f"{run.mapping.where}: [{table}]"
+    name = _name(run.mapping, table, mapped, number)
+    opened = open_files(run.connection, mapped, name=name, work=run.work, number=number)
+    wanted = planning.needed(run.connection, opened, mapped, where=where)
+    staged = stage(run.connection, opened, wanted, progress=run.say)
     if staged.read == 0:
         raise SourceError("no rows", where=mapped.path, remedy="Give a file with at least one row below its header.")
-    bound = planning.bind(connection, staged, mapped, where=place)
+    bound = planning.bind(run.connection, staged, mapped, where=where)
     if bound.reading is not None and bound.reading.assumed:
         label = bound.cells[c.TIME if table == "events" else c.VALID_FROM].label
-        notes.append(f"{mapped.name}: times in '{label}' carry no zone and are taken as UTC; if they are local, state zone")
+        run.notes.append(f"{name}: times in '{label}' carry no zone and are taken as UTC; if local, state zone")
     if isinstance(mapped, Side):
-        notes += sides.unused(mapped, opened)
+        run.notes.extend(sides.unused(opened, wanted))
     return _Part(table, mapped, bound)
 
 
-def _fields(
-    connection: Any, parts: Sequence[_Part], *, old: Contents | None, where: str, notes: list[str]
-) -> dict[str, Kind]:
+def _check(run: _Run, parts: Sequence[_Part]) -> _Checked:
+    """Check every row, and keep those that pass and are new."""
+    fields = _fields(run, [part.bound for part in parts if part.table == "events"])
+    tally.prepare(run.connection)
+    _prepare_events(run, fields)
+    plans, accounts, taken = [], [], {}
+    for part in parts:
+        run.say(f"checking {part.bound.staged.name}")
+        if isinstance(part.mapped, Source):
+            plan, account = _take(run, part.bound, part.mapped, fields)
+        else:
+            old = run.old.sides.get(part.table) if run.old else None
+            side = sides.take(run.connection, part.table, part.mapped, part.bound, old=old, note=run.notes)
+            taken[part.table], plan, account = side, side.plan, side.account
+        plans.append(plan)
+        accounts.append(account)
+    return _Checked(fields, taken, tuple(plans), tuple(accounts))
+
+
+def _fields(run: _Run, bound: Sequence[Bound]) -> dict[str, Kind]:
     """Return the fields of the log and their types; those of a log that is there are binding, order included."""
-    bound = [part.bound for part in parts if part.table == "events"]
-    found = planning.kinds(connection, bound, settled=old.fields if old else None, note=notes)
+    old = run.old.fields if run.old else None
+    found = planning.kinds(run.connection, bound, settled=old, note=run.notes)
     if old is None:
         return found
-    if old.fields.keys() != found.keys():
-        listed = {"the log has": ", ".join(old.fields) or "none", "the mapping has": ", ".join(found) or "none"}
-        what = "other fields than the log: " + ", ".join(f"{who} {names}" for who, names in listed.items())
-        raise SourceError(what, where=where, remedy="Map the same fields, or ingest everything into a new log.")
-    return {name: found[name] for name in old.fields}
+    if old.keys() != found.keys():
+        what = f"the log has the fields {', '.join(old) or '(none)'}, the mapping {', '.join(found) or '(none)'}"
+        remedy = "Map the same fields, or ingest everything into a new log."
+        raise SourceError(what, where=run.mapping.where, remedy=remedy)
+    return {name: found[name] for name in old}
 
 
-def _prepare_events(connection: Any, fields: dict[str, Kind], old: Contents | None) -> None:
+def _prepare_events(run: _Run, fields: dict[str, Kind]) -> None:
     types = CANONICAL_TYPES | {name: kind.sql for name, kind in fields.items()}
     declared = ", ".join(f"{quote(name)} {kind}" for name, kind in types.items())
-    connection.execute(f"create table {_FRESH} ({declared})")
-    ids = f"select {c.ID} from {_FRESH}" + (f" union all select {c.ID} from events" if old else "")
-    connection.execute(f"create view known as {ids}")
+    run.connection.execute(f"create table {_FRESH} ({declared})")
+    ids = f"select {c.ID} from {_FRESH}" + (f" union all select {c.ID} from events" if run.old else "")
+    run.connection.execute(f"create view known as {ids}")
 
 
-def _take(
-    connection: Any, bound: Bound, source: Source, mapping: Mapping, *, fields: dict[str, Kind], notes: list[str]
-) -> tuple[Plan, Account]:
+def _take(run: _Run, bound: Bound, source: Source, fields: dict[str, Kind]) -> tuple[Plan, Account]:
     """Check the rows of a source, and add those that are neither in the log nor in an earlier source."""
+    mapping = run.mapping
     plan = planning.source_plan(bound, source, fields=fields, start=mapping.span_from, until=mapping.span_until)
     checked = f"checked_{bound.staged.table}"
-    plan.carry_out(connection, checked)
+    plan.carry_out(run.connection, checked)
     names = [name for name in CANONICAL_TYPES if name not in (c.ID, c.BUCKET)]
     accepted = f"select {', '.join(map(quote, [*names, *fields]))} from {checked} where step is null"
-    (new,) = connection.execute(
-        f"insert into {_FRESH} by name select * from ({identified(accepted, tuple(fields))}) anti join known using ({c.ID})"
-    ).fetchone()
-    account = tally.account(connection, plan, checked, source=source.name, table="events", new=new)
-    outside = tally.count(connection, plan, checked, reason=rows.OUTSIDE)
+    unknown = f"select * from ({identified(accepted, tuple(fields))}) anti join known using ({c.ID})"
+    (new,) = run.connection.execute(f"insert into {_FRESH} by name {unknown}").fetchone()
+    account = tally.account(run.connection, plan, checked, table="events", new=new)
+    outside = tally.count(run.connection, plan, checked, reason=rows.OUTSIDE)
     if outside:
-        notes.append(f"{source.name}: {outside:,} of the filtered rows are outside the stated span")
+        run.notes.append(f"{bound.staged.name}: {outside:,} of the filtered rows are outside the stated span")
     for table in (checked, bound.staged.table):
-        connection.execute(f"drop table {table}")
+        run.connection.execute(f"drop table {table}")
     return plan, account
 
 
-def _contents(
-    connection: Any,
-    mapping: Mapping,
-    fields: dict[str, Kind],
-    accounts: Sequence[Account],
-    taken: dict[str, SideFile],
-    *,
-    out: Path,
-    work: Path,
-    old: Contents | None,
-    notes: list[str],
-) -> Contents:
-    """Write the new events and say what the log holds with them."""
+def _write(run: _Run, checked: _Checked) -> Contents:
+    """Write the files of the log, and say what it holds with them.
+
+    Raises:
+        SourceError: there is no event, or the span leaves a gap.
+    """
+    run.say("writing the log")
+    old, mapping = run.old, run.mapping
     union = f"select * from {_FRESH}" + (" union all by name select * from events" if old else "")
-    events, users, first, last = connection.execute(
+    events, users, first, last = run.connection.execute(
         f'select count(*), count(distinct "{c.USER}"), min("{c.TIME}"), max("{c.TIME}") from ({union})'
     ).fetchone()
     if not events:
-        read = sum(account.read for account in accounts if account.table == "events")
-        remedy = "Look at where, the span and users in the mapping."
-        raise SourceError(f"no events: none of {read:,} rows is left", where=mapping.where, remedy=remedy)
-    start = mapping.span_from or first
-    until = mapping.span_until or last + timedelta(microseconds=1)
-    span = Span(start, until, stated=mapping.span_until is not None)
-    span = span if old is None else _joined(old.span, span, stated_start=mapping.span_from is not None, where=mapping.where)
-    if not span.stated:
-        end = moments.text(last)
-        notes.append(f"nobody stated until when the log is known, so it ends just after its last event ({end}); state until")
+        counts = {
+            name: sum(getattr(account, name) for account in checked.events)
+            for name in ("read", "rejected", "filtered", "dropped")
+        }
+        what = "no events: " + ", ".join(f"{count:,} rows {name}" for name, count in counts.items())
+        remedy = "Look at where, the span and users in the mapping, and at rejected.parquet."
+        raise SourceError(what, where=mapping.where, remedy=remedy)
+    span = _span(run, first, last)
+    files = {}
+    for name, side in checked.sides.items():
+        file = store.write(run.connection, side.table, name=name, folder=run.out, work=run.work, listed=old)
+        files[name] = SideFile(file, side.dated, side.attributes)
     parts = old.parts if old else ()
-    if any(account.new for account in accounts if account.table == "events"):
-        parts = (*parts, store.write(connection, _FRESH, name="events", folder=out, work=work, listed=old))
+    if any(account.new for account in checked.events):
+        part = store.write(run.connection, _FRESH, name="events", folder=run.out, work=run.work, listed=old)
+        parts = (*parts, part)
     return Contents(
         span=span,
-        fields=fields,
+        fields=checked.fields,
         parts=parts,
-        sides={**(old.sides if old else {}), **taken},
+        sides={**(old.sides if old else {}), **files},
         about=mapping.about or (old.about if old else None),
         events=events,
         users=users,
-        accounts=(*(old.accounts if old else ()), *(asdict(account) for account in accounts)),
+        accounts=(*(old.accounts if old else ()), *(asdict(account) for account in checked.accounts)),
     )
 
 
-def _joined(old: Span, new: Span, *, stated_start: bool, where: str) -> Span:
-    """Return the span of a log and an addition to it.
+def _span(run: _Run, first: datetime, last: datetime) -> Span:
+    """Return the span of the log with what is new; ``first`` and ``last`` are those of all its events.
 
     Raises:
         SourceError: the stated spans leave a gap, of which nothing is known.
     """
-    if stated_start and (new.start > old.until or new.until < old.start):
+    mapping, old = run.mapping, run.old.span if run.old else None
+    until = mapping.span_until or last + timedelta(microseconds=1)
+    new = Span(mapping.span_from or first, until, stated=mapping.span_until is not None)
+    if old is not None and mapping.span_from is not None and (new.start > old.until or new.until < old.start):
         remedy = "State a span that joins it, if nothing happened between; else ingest what did."
-        raise SourceError(f"the log is known for {old}, and {new} leaves a gap", where=where, remedy=remedy)
-    last = max(old, new, key=lambda span: (span.until, span.stated))
-    return Span(min(old.start, new.start), last.until, stated=last.stated)
+        raise SourceError(f"the log is known for {old}, and {new} leaves a gap", where=mapping.where, remedy=remedy)
+    latest = max(old or new, new, key=lambda span: (span.until, span.stated))
+    if not latest.stated:
+        run.notes.append(
+            "nobody stated until when the log is known, so it ends just after its last event "
+            f"({moments.text(last)}); state until"
+        )
+    return Span(min(old.start, new.start) if old else new.start, latest.until, stated=latest.stated)

@@ -15,7 +15,7 @@ import polars as pl
 
 from valuecast import columns as c
 from valuecast import moments
-from valuecast.errors import LogError, SourceError
+from valuecast.errors import SourceError
 from valuecast.events.schema import CANONICAL_TYPES, Kind, Span, identified, quote
 from valuecast.language import Text
 from valuecast.moments import Moment, moment
@@ -88,7 +88,7 @@ class EventLog:
         since: Moment | None = None,
         items: Any = None,
         users: Any = None,
-        about: Text | str | None = None,
+        about: Text | None = None,
     ) -> EventLog:
         """Make a log from tables in memory: anything that speaks Arrow, already in canonical columns.
 
@@ -105,10 +105,10 @@ class EventLog:
         connection.con.register("given", frame.to_arrow())
         connection.raw_sql(f"create table events as {identified('select * from given', tuple(fields))}")
         connection.con.unregister("given")
-        first, last = frame[c.TIME].min(), frame[c.TIME].max()
+        first, last = frame.select(first=pl.col(c.TIME).min(), last=pl.col(c.TIME).max()).row(0)
         span = Span(
-            moment(since) if since is not None else first,  # type: ignore[arg-type]
-            moment(until) if until is not None else last + timedelta(microseconds=1),  # type: ignore[operator]
+            moment(since) if since is not None else first,
+            moment(until) if until is not None else last + timedelta(microseconds=1),
             stated=until is not None,
         )
         sides = {"items": _side(connection, items, c.ITEM), "users": _side(connection, users, c.USER)}
@@ -116,9 +116,10 @@ class EventLog:
             events=connection.table("events"),
             span=span,
             fields=fields,
-            **sides,
+            items=sides["items"],
+            users=sides["users"],
             digest=content_digest(connection, ["events", *(name for name, side in sides.items() if side)]),
-            about=Text(about, about) if isinstance(about, str) and about else None if isinstance(about, str) else about,
+            about=about,
         ).between(span.start, span.until)
 
     def before(self, at: Moment) -> EventLog:
@@ -128,7 +129,9 @@ class EventLog:
     def between(self, start: Moment, until: Moment) -> EventLog:
         """Return the events in ``[start, until)``; the span shrinks to the part that is known."""
         start, until = moment(start), moment(until)
-        span = Span(max(start, self.span.start), min(until, self.span.until), self.span.stated or until < self.span.until)
+        span = Span(
+            max(start, self.span.start), min(until, self.span.until), self.span.stated or until < self.span.until
+        )
         time = self.events[c.TIME]
         return replace(
             self,
@@ -157,7 +160,8 @@ class EventLog:
     def collect(self, expression: ir.Table) -> pl.DataFrame:
         """Run a query on the log's engine and return its rows."""
         backend = self.events._find_backend()
-        return backend.to_polars(expression)
+        found: pl.DataFrame = backend.to_polars(expression)
+        return found
 
 
 def connect() -> Any:
@@ -169,9 +173,14 @@ def connect() -> Any:
 
 
 def content_digest(connection: Any, tables: Sequence[str]) -> str:
-    """Return a digest of the rows of ``tables``, the same for any order of the rows."""
-    queries = (f"select count(*), bit_xor(md5_number_lower(t::VARCHAR)) from {quote(name)} t" for name in tables)
-    found = [connection.con.sql(query).fetchone() for query in queries]
+    """Return a digest of the rows of ``tables`` and of their columns, the same for any order of the rows."""
+    found = []
+    for name in tables:
+        relation = connection.con.table(name)
+        # the id of an event is a digest of all its values already
+        content = c.ID if name == "events" else "t::VARCHAR"
+        query = f"select count(*), bit_xor(md5_number_lower({content})) from {quote(name)} t"
+        found.append((name, relation.columns, connection.con.sql(query).fetchone()))
     return hashlib.md5(repr(found).encode(), usedforsecurity=False).hexdigest()
 
 
@@ -199,7 +208,9 @@ def _canonical(frame: pl.DataFrame) -> pl.DataFrame:
     for name in (c.USER, c.TIME, c.EVENT):
         if frame[name].null_count():
             row = frame[name].is_null().arg_true()[0]
-            raise SourceError(f"row {row + 1} has no {name}", where="events", remedy="Drop such rows first, or mend them.")
+            raise SourceError(
+                f"row {row + 1} has no {name}", where="events", remedy="Drop such rows first, or mend them."
+            )
     return frame.drop(c.ID, c.BUCKET, strict=False)
 
 
@@ -228,6 +239,8 @@ def _side(connection: Any, table: Any, key: str) -> SideTable | None:
     typed = ", ".join(f"{quote(name)}::{kind.sql} as {quote(name)}" for name, kind in attributes.items())
     dated = f", {c.VALID_FROM}::TIMESTAMP as {c.VALID_FROM}" if len(unique) > 1 else ""
     connection.con.register("given", frame.to_arrow())
-    connection.raw_sql(f'create table {where} as select "{key}"::VARCHAR as "{key}"{dated}{typed and ", " + typed} from given')
+    connection.raw_sql(
+        f'create table {where} as select "{key}"::VARCHAR as "{key}"{dated}{typed and ", " + typed} from given'
+    )
     connection.con.unregister("given")
     return SideTable(connection.table(where), key, attributes)

@@ -13,7 +13,7 @@ from valuecast.events import binding, cells, rows, snippets, times
 from valuecast.events.binding import Cell
 from valuecast.events.rows import BROKEN, Outcome, Plan, Step, Target
 from valuecast.events.schema import Kind
-from valuecast.events.source import DROP, Column, Field, Side, Source
+from valuecast.events.spec import DROP, Column, Field, Side, Source
 from valuecast.events.staging import Opened, Staged
 
 _NO_USER = Step(Outcome.REJECTED, "", reason="no user", advice='Add users = "drop" to leave such rows out, counted.')
@@ -67,10 +67,10 @@ def bind(connection: Any, staged: Staged, mapped: Source | Side, *, where: str) 
             read_as[cell.label] = reading
     for key, column in targets.items():
         bound[key] = binding.bind(connection, staged, column, where=f"{where}: {key}", read_as=read_as)
-    fields = {
-        field.name: (field, binding.bind(connection, staged, field.source, where=f"{where}: {field.name}", read_as=read_as))
-        for field in _fields(mapped)
-    }
+    fields = {}
+    for field in _fields(mapped):
+        place = f"{where}: {field.name}"
+        fields[field.name] = (field, binding.bind(connection, staged, field.source, where=place, read_as=read_as))
     condition = None
     if isinstance(mapped, Source) and mapped.where is not None:
         snippet = snippets.parse(mapped.where, where=f"{where}: where")
@@ -103,7 +103,8 @@ def kinds(
         stated |= {settled[name]} if settled and name in settled else set()
         if len(stated) > 1:
             remedy = "Use one type everywhere, or another name for the field."
-            raise SourceError(f"field '{name}' is {' and '.join(sorted(stated))}", where=having[0][0].name, remedy=remedy)
+            what = f"field '{name}' is {' and '.join(sorted(stated))}"
+            raise SourceError(what, where=having[0][0].name, remedy=remedy)
         found[name] = stated.pop() if stated else _inferred(connection, name, having, note)
     return found
 
@@ -155,8 +156,7 @@ def _fields(mapped: Source | Side) -> tuple[Field, ...]:
 
 
 def _reading(connection: Any, staged: Staged, column: Column, cell: Cell, *, where: str) -> times.Reading:
-    content = f"struct_extract(try({{'v': (\n{cell.sql}\n)}}), 'v')" if cell.computed else cell.sql
-    written = times.Column(content, cell.type, staged.sample, staged.table, where)
+    written = times.Column(cell.content(cell.attempt), cell.type, staged.sample, staged.table, where)
     return times.reading(connection, written, format=column.format, zone=column.zone, unit=column.unit)
 
 
@@ -170,8 +170,7 @@ def _seen(connection: Any, name: str, staged: Staged, cell: Cell, note: list[str
         return Kind.BOOLEAN
     if cell.type != cells.TEXT:
         return Kind.NUMBER if cells.is_number(cell.type) else Kind.STRING
-    content = f"struct_extract(try({{'v': (\n{cell.sql}\n)}}), 'v')" if cell.computed else cell.sql
-    profile = cells.profile(connection, staged.sample, content)
+    profile = cells.profile(connection, staged.sample, cell.content(cell.attempt))
     if profile.kind is Kind.STRING and profile.numbers * 10 >= profile.cells * 9 and profile.numbers < profile.cells:
         note.append(
             f"{staged.name}: field '{name}' is text, since cells such as '{profile.example}' are no numbers; "

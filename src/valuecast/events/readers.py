@@ -18,7 +18,7 @@ import duckdb
 from valuecast.errors import SourceError, suggest
 from valuecast.events.cells import TEXT
 from valuecast.events.schema import literal, quote
-from valuecast.events.source import File
+from valuecast.events.spec import File
 from valuecast.events.survey import Survey, survey
 
 _SNIFFED: Final = 10_000  # objects of a JSON file that are looked at for its keys
@@ -78,10 +78,12 @@ def paths(file: File) -> list[Path]:
     """
     path = Path(file.path)
     if path.is_dir():
-        raise SourceError("this is a folder", where=file.path, remedy=f"Give a file, or a pattern such as {path.name}/*.csv.")
+        remedy = f"Give a file, or a pattern such as {path.name}/*.csv."
+        raise SourceError("this is a folder", where=file.path, remedy=remedy)
     if path.exists():
         return [path]
-    found = sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))) if path.is_absolute() else Path().glob(str(path)))
+    root = Path(path.anchor)
+    found = sorted(root.glob(str(path.relative_to(root))))
     if not found:
         beside = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
         remedy = suggest(path.name, beside) if beside else "Check the folder."
@@ -126,7 +128,8 @@ def _format(path: Path) -> Format:
     if suffixes and suffixes[-1] in (".xlsx", ".xls", ".xlsm", ".ods"):
         raise SourceError("this is a workbook", where=str(path), remedy="Export the sheet as CSV, and give that file.")
     remedy = f"Known: {', '.join(_SUFFIXES)}, and .csv.gz or .jsonl.gz."
-    raise SourceError(f"'{''.join(path.suffixes)}' does not say what kind of file this is", where=str(path), remedy=remedy)
+    what = f"'{''.join(path.suffixes)}' does not say what kind of file this is"
+    raise SourceError(what, where=str(path), remedy=remedy)
 
 
 def _parquet(connection: Any, path: Path) -> Shard:
@@ -166,8 +169,7 @@ def _csv(path: Path, file: File, seen: Survey, number: int) -> Shard:
         raise SourceError(f"skip = {file.skip} leaves nothing", where=str(path), remedy="Skip fewer lines.")
     lines = (line + "\n" for line in rest[file.skip].split("\n"))
     delimiter = file.delimiter or _delimiter(rest[file.skip])
-    quoting = csv.QUOTE_MINIMAL if file.quote else csv.QUOTE_NONE
-    reader = csv.reader(lines, delimiter=delimiter, quotechar=file.quote or None, quoting=quoting)
+    reader = csv.reader(lines, delimiter=delimiter, quotechar=file.quote or None)
     first = next((row for row in reader if row), [])
     names = [name.strip() or f"column{at}" for at, name in enumerate(file.names or first, start=1)]
     if file.names and len(names) != len(first):

@@ -15,7 +15,7 @@ from typing import Any, Final
 from valuecast.events import cells
 from valuecast.events.binding import NOT_A_BOOLEAN, NOT_A_NUMBER, Cell
 from valuecast.events.schema import Kind, literal, quote
-from valuecast.events.source import Choice
+from valuecast.events.spec import Choice
 from valuecast.events.staging import Staged
 from valuecast.events.times import EARLIEST, LATEST, Reading
 
@@ -23,6 +23,7 @@ _NUMBER_ADVICE: Final = (
     "Name placeholders with missing = [...], or compute the number, such as "
     """{sql = "replace(Price, ',', '.')::DOUBLE"}."""
 )
+_MAP_ADVICE: Final = "Add the value to the map, or leave such rows out with where."
 _TIME_ADVICE: Final = 'State the format of the column, such as format = "%d/%m/%Y %H:%M".'
 
 
@@ -73,7 +74,8 @@ class Target:
     steps: tuple[Step, ...]
 
 
-BROKEN: Final = Target("", {}, "", (Step(Outcome.REJECTED, "broken", reason="not a JSON object", advice="Check the file."),))
+_NO_OBJECT: Final = Step(Outcome.REJECTED, "broken", reason="not a JSON object", advice="Check the file.")
+BROKEN: Final = Target("", {}, "", (_NO_OBJECT,))
 
 
 def condition(cell: Cell, key: str) -> Target:
@@ -97,8 +99,8 @@ def text(name: str, cell: Cell, key: str, *, choices: Sequence[Choice] = (), abs
         entries = " ".join(f"when {literal(each.value)} then {literal(each.becomes)}" for each in choices)
         value = f"case {plain} {entries} end"
         known = ", ".join(each.value for each in choices)
-        reason, advice = f"not in the map (known: {known})", "Add the value to the map, or leave such rows out with where."
-        steps.append(_reject(cell, f"{value} is null and {plain} is not null", reason, advice))
+        unmapped = f"{value} is null and {plain} is not null"
+        steps.append(_reject(cell, unmapped, f"not in the map (known: {known})", _MAP_ADVICE))
     return Target(name, inputs, value, tuple(steps))
 
 
@@ -169,8 +171,9 @@ class Plan:
             for get in (lambda step: step.value, lambda step: literal(step.label), lambda step: literal(step.reason))
         )
         found = f"""
-            select pos, case step {label} end as "column", (case step {value} end)::VARCHAR as value, case step {reason} end as reason
-            from {table} join {self.staged.table} s on s.rowid = pos where step in ({codes})
+            select pos, case step {label} end as "column", (case step {value} end)::VARCHAR as value,
+                case step {reason} end as reason
+            from (select pos, step from {table} where step in ({codes})) join {self.staged.table} s on s.rowid = pos
         """
         return f"""
             select file, row, "column", value, reason from ({self.staged.located(found)})
@@ -179,13 +182,9 @@ class Plan:
 
 
 def _inputs(cell: Cell, key: str) -> tuple[dict[str, str], str]:
-    """Return the inputs of a cell, and SQL of its content over them.
-
-    An expression may fail on a row: TRY makes that NULL, and the structure tells it from a value that is NULL.
-    """
-    read = f"try({{'v': (\n{cell.sql}\n)}})" if cell.computed else cell.sql
-    inputs = {f"s_{key}": read} | {f"g_{key}_{at}": guard.bad for at, guard in enumerate(cell.guards)}
-    return inputs, f"struct_extract(s_{key}, 'v')" if cell.computed else f"s_{key}"
+    """Return the inputs of a cell, and SQL of its content over them."""
+    inputs = {f"s_{key}": cell.attempt} | {f"g_{key}_{at}": guard.bad for at, guard in enumerate(cell.guards)}
+    return inputs, cell.content(f"s_{key}")
 
 
 def _failures(cell: Cell, key: str) -> list[Step]:
@@ -195,7 +194,9 @@ def _failures(cell: Cell, key: str) -> list[Step]:
 
 def _guards(cell: Cell, key: str, *, unless: str = "false") -> list[Step]:
     return [
-        Step(Outcome.REJECTED, f"(g_{key}_{at} and not ({unless}))", guard.label, guard.value, guard.reason, _NUMBER_ADVICE)
+        Step(
+            Outcome.REJECTED, f"g_{key}_{at} and not ({unless})", guard.label, guard.value, guard.reason, _NUMBER_ADVICE
+        )
         for at, guard in enumerate(cell.guards)
     ]
 

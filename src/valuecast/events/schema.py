@@ -85,7 +85,7 @@ def identified(relation: str, fields: tuple[str, ...]) -> str:
     are real sales, stay apart. ``bucket`` depends on the user alone.
     """
     for name in fields:
-        if name in c.RESERVED:
+        if name.casefold() in c.RESERVED:
             raise SourceError(f"a field cannot be called '{name}'", remedy="Give it another name in the mapping.")
     names = [c.USER, c.TIME, c.EVENT, c.ITEM, c.AMOUNT, c.ORDER, *fields]
     parts = [

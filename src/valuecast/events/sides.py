@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from valuecast.events import planning, store, tally
 from valuecast.events.planning import Bound
 from valuecast.events.rows import Plan
 from valuecast.events.schema import Kind, quote
-from valuecast.events.source import Side
+from valuecast.events.spec import Side
 from valuecast.events.staging import Opened
 from valuecast.events.store import SideFile
 from valuecast.events.summary import Account
@@ -34,14 +34,12 @@ class Taken:
     account: Account
 
 
-def unused(side: Side, opened: Opened) -> list[str]:
+def unused(opened: Opened, wanted: Sequence[str]) -> list[str]:
     """Return the note on columns that are not used because nobody says since when they are known."""
-    declared = [*side.attributes, *([] if side.valid_from is None else [side.valid_from])]
-    used = {side.key.column} | {each.column if hasattr(each, "column") else each.source.column for each in declared}
-    left = [name for name in opened.shards[0].columns if name not in used]
+    left = [name for name in opened.shards[0].columns if name not in wanted]
     if not left:
         return []
-    return [f"{side.name}: not used, since they may know the future: {', '.join(left)}; declare them static or dated to use them"]
+    return [f"{opened.name}: not used, since they may know the future: {', '.join(left)}; declare them static or dated"]
 
 
 def take(connection: Any, name: str, side: Side, bound: Bound, *, old: SideFile | None, note: list[str]) -> Taken:
@@ -63,18 +61,20 @@ def take(connection: Any, name: str, side: Side, bound: Bound, *, old: SideFile 
     unique = [store.KEYS[name], *([c.VALID_FROM] if dated else [])]
     columns, key = (", ".join(map(quote, names)) for names in ([*unique, *attributes], unique))
     connection.execute(f"create table {taken} as select distinct {columns} from {checked} where step is null")
-    double = connection.execute(f"select {key} from {taken} group by all having count(*) > 1 order by all limit 1").fetchone()
+    doubles = f"select {key} from {taken} group by all having count(*) > 1 order by all limit 1"
+    double = connection.execute(doubles).fetchone()
     if double is not None:
         remedy = "Keep one row for each." if dated else "Keep one row for each, or give dated = [...] and valid_from."
         raise SourceError(f"two rows for {' from '.join(map(str, double))} disagree", where=side.name, remedy=remedy)
     if old is None:
         (new,) = connection.execute(f"select count(*) from {taken}").fetchone()
     else:
-        (new,) = connection.execute(f"select count(*) from (from {taken} except select {columns} from {name})").fetchone()
+        added = f"from {taken} except select {columns} from {name}"
+        (new,) = connection.execute(f"select count(*) from ({added})").fetchone()
         connection.execute(
             f"insert into {taken} select {columns} from {name} anti join (select {key} from {taken}) using ({key})"
         )
-    account = tally.account(connection, plan, checked, source=side.name, table=name, new=new)
+    account = tally.account(connection, plan, checked, table=name, new=new)
     return Taken(taken, dated, attributes, plan, account)
 
 

@@ -26,11 +26,34 @@ _FOREIGN: Final = (exp.Block, exp.Command, exp.Placeholder, exp.Parameter, exp.R
 _CLOCK: Final = (exp.CurrentDate, exp.CurrentTime, exp.CurrentTimestamp, exp.Rand, exp.Uuid)
 
 _ARITHMETIC: Final = (exp.Add, exp.Sub, exp.Mul, exp.Div, exp.IntDiv, exp.Mod, exp.Neg)
-_NUMERIC: Final = (*_ARITHMETIC, exp.Abs, exp.Round, exp.Floor, exp.Ceil, exp.Sign, exp.Sqrt, exp.Ln, exp.Exp, exp.Log, exp.Pow)
+_NUMERIC: Final = (
+    *_ARITHMETIC,
+    exp.Abs,
+    exp.Round,
+    exp.Floor,
+    exp.Ceil,
+    exp.Sign,
+    exp.Sqrt,
+    exp.Ln,
+    exp.Exp,
+    exp.Log,
+    exp.Pow,
+)
 _COMPARISONS: Final = (exp.EQ, exp.NEQ, exp.LT, exp.LTE, exp.GT, exp.GTE, exp.Between, exp.In)
 _TEXTUAL: Final = (
     *(exp.Like, exp.ILike, exp.RegexpLike, exp.RegexpExtract, exp.RegexpReplace, exp.DPipe, exp.Concat, exp.ConcatWs),
-    *(exp.Upper, exp.Lower, exp.Trim, exp.Length, exp.Left, exp.Right, exp.Substring, exp.Replace, exp.Split, exp.SplitPart),
+    *(
+        exp.Upper,
+        exp.Lower,
+        exp.Trim,
+        exp.Length,
+        exp.Left,
+        exp.Right,
+        exp.Substring,
+        exp.Replace,
+        exp.Split,
+        exp.SplitPart,
+    ),
     *(exp.StartsWith, exp.EndsWith, exp.Contains, exp.StrPosition, exp.StrToTime, exp.StrToDate, exp.Reverse),
 )
 _PASSING: Final = (exp.Paren, exp.Coalesce, exp.If, exp.Case, exp.Nullif)
@@ -111,7 +134,9 @@ def parse(text: str, *, where: str) -> Snippet:
     for column in tree.find_all(exp.Column):
         spot = column.this.meta
         if "start" not in spot:
-            raise SourceError(f"'{column.sql()}' is not a plain column, in: {text}", where=where, remedy="Name a column.")
+            raise SourceError(
+                f"'{column.sql()}' is not a plain column, in: {text}", where=where, remedy="Name a column."
+            )
         references.append(Reference(column.name, spot["start"], spot["end"] + 1, _use(column)))
     return Snippet(text, tuple(sorted(references, key=lambda each: each.start)), where)
 
@@ -119,21 +144,25 @@ def parse(text: str, *, where: str) -> Snippet:
 @cache
 def _fickle() -> frozenset[str]:
     """Return the names of the engine's functions whose value is not settled by the row."""
-    query = "select distinct function_name from duckdb_functions() where stability in ('VOLATILE', 'CONSISTENT_WITHIN_QUERY')"
+    query = "select distinct function_name from duckdb_functions() where stability != 'CONSISTENT'"
     with duckdb.connect() as connection:
         return frozenset(name for (name,) in connection.sql(query).fetchall())
 
 
-def _refuse(node: exp.Expression, text: str, where: str) -> None:
+def _refuse(node: exp.Expr, text: str, where: str) -> None:
     remedy = "Give one expression over the columns of a row, such as Quantity * Price."
     if isinstance(node, _FOREIGN):
         raise SourceError(f"this is not one expression: {text}", where=where, remedy=remedy)
     if isinstance(node, _ROWS):
-        raise SourceError(f"'{node.sql(dialect=_DIALECT)}' needs more than one row, in: {text}", where=where, remedy=remedy)
+        raise SourceError(
+            f"'{node.sql(dialect=_DIALECT)}' needs more than one row, in: {text}", where=where, remedy=remedy
+        )
     name = node.name.lower() if isinstance(node, exp.Anonymous) else ""
     if isinstance(node, _CLOCK) or name in _fickle():
         said = node.sql(dialect=_DIALECT)
-        raise SourceError(f"'{said}' changes from run to run, in: {text}", where=where, remedy="Use the row's own columns.")
+        raise SourceError(
+            f"'{said}' changes from run to run, in: {text}", where=where, remedy="Use the row's own columns."
+        )
     if isinstance(node, exp.Column) and node.table:
         said = node.sql(dialect=_DIALECT)
         raise SourceError(f"'{said}' names a table, in: {text}", where=where, remedy='Quote a name with dots: "a.b".')
@@ -150,29 +179,32 @@ def _unparsed(text: str, error: ParseError, where: str) -> SourceError:
     return SourceError(f"does not parse at '{token}': {text}", where=f"{where}, character {character}", remedy=remedy)
 
 
-def _use(node: exp.Expression) -> Use:
+def _use(node: exp.Expr) -> Use:
     parent = node.parent
-    if parent is None:
-        return Use.OPEN
+    if isinstance(parent, _PASSING):
+        return _use(parent)
     if isinstance(parent, exp.Cast):
-        if parent.to.is_type(*exp.DataType.TEXT_TYPES):
-            return Use.TEXT
-        return Use.NUMBER if parent.to.is_type(*exp.DataType.NUMERIC_TYPES) else Use.OPEN
+        return _cast_from(parent.to)
+    if isinstance(parent, _COMPARISONS):
+        return _compared_with([each for each in parent.iter_expressions() if each is not node])
     if isinstance(parent, _TEXTUAL):
         return Use.TEXT
-    if isinstance(parent, _NUMERIC):
-        return Use.NUMBER
-    if isinstance(parent, _COMPARISONS):
-        others = [each for each in parent.iter_expressions() if each is not node]
-        if any(isinstance(each, exp.Literal) and each.is_string for each in others):
-            return Use.COMPARED
-        if any(_is_number(each) for each in others):
-            return Use.NUMBER
-        return Use.OPEN
-    return _use(parent) if isinstance(parent, _PASSING) else Use.OPEN
+    return Use.NUMBER if isinstance(parent, _NUMERIC) else Use.OPEN
 
 
-def _is_number(node: exp.Expression) -> bool:
+def _cast_from(to: exp.DataType) -> Use:
+    if to.is_type(*exp.DataType.TEXT_TYPES):
+        return Use.TEXT
+    return Use.NUMBER if to.is_type(*exp.DataType.NUMERIC_TYPES) else Use.OPEN
+
+
+def _compared_with(others: list[exp.Expr]) -> Use:
+    if any(isinstance(each, exp.Literal) and each.is_string for each in others):
+        return Use.COMPARED
+    return Use.NUMBER if any(_is_number(each) for each in others) else Use.OPEN
+
+
+def _is_number(node: exp.Expr) -> bool:
     if isinstance(node, exp.Paren):
         return _is_number(node.this)
     return isinstance(node, _NUMERIC) or (isinstance(node, exp.Literal) and not node.is_string)

@@ -18,131 +18,17 @@ from valuecast.config import build, read_toml
 from valuecast.errors import MissingExtra, SourceError, suggest
 from valuecast.events import snippets
 from valuecast.events.schema import Kind
+from valuecast.events.spec import DROP, REQUIRE, Column, File, Side, Source
 from valuecast.events.times import UNITS, check_zone
 from valuecast.language import Text
 from valuecast.moments import moment
 
+__all__ = ["Column", "Mapping", "Side", "Source"]
+
 PACKAGE: Final = "package:"
 MAX_REJECTED: Final = 0.05
-REQUIRE, DROP = "require", "drop"
 _SINGLE: Final = (c.EVENT, c.USER, c.TIME, c.ITEM, c.AMOUNT, c.ORDER)
-
-
-@dataclass(frozen=True)
-class Choice:
-    """One entry of a ``map``: a value in the file, and what it becomes."""
-
-    value: str
-    becomes: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Column:
-    """Where one column of the log comes from: a column of the file, an SQL expression over it, or a constant.
-
-    Attributes:
-        map: values of the file and what they become; any other value rejects its row.
-        format: of a time, in the letters of ``strptime``.
-        zone: IANA name of the zone of times that carry no offset.
-        unit: of a time that is a number: ``s``, ``ms`` or ``us`` since 1970.
-        type: of a field or an attribute: ``string``, ``number`` or ``boolean``; inferred where it is not given.
-    """
-
-    column: str | None = None
-    sql: str | None = None
-    constant: str | None = None
-    map: tuple[Choice, ...] = ()
-    format: str | None = None
-    zone: str | None = None
-    unit: str | None = None
-    type: str | None = None
-
-    @property
-    def label(self) -> str:
-        """What it is called in messages."""
-        return self.column or self.sql or repr(self.constant)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Field:
-    """A column of the shop's own: its name in the log, and where it comes from."""
-
-    name: str
-    source: Column
-
-
-@dataclass(frozen=True, kw_only=True)
-class File:
-    """A file, or a pattern of several with the same columns, and how a CSV file is written.
-
-    Attributes:
-        delimiter: between the cells of a CSV file; found from its first line where it is not given.
-        header: whether the first line holds the column names.
-        names: the column names of a CSV file without a header.
-        skip: lines before the header.
-        quote: the quote character; empty where the file quotes nothing.
-        encoding: of a CSV or JSON file, by Python's name for it.
-        missing: texts that stand for a missing cell, beside the empty one.
-    """
-
-    path: str
-    delimiter: str | None = None
-    header: bool = True
-    names: tuple[str, ...] = ()
-    skip: int = 0
-    quote: str = '"'
-    encoding: str = "utf-8"
-    missing: tuple[str, ...] = ()
-
-    @property
-    def name(self) -> str:
-        """Short name for messages and tables."""
-        return Path(self.path).name
-
-
-Given = TypeVar("Given", bound=File)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Source(File):
-    """One file of events.
-
-    Attributes:
-        where: rows for which this SQL condition does not hold are left out, and counted.
-        users: whether a row without a user is rejected (``require``) or left out and counted (``drop``).
-    """
-
-    user: Column
-    time: Column
-    event: Column = Column(constant="purchase")
-    item: Column | None = None
-    amount: Column | None = None
-    order: Column | None = None
-    fields: tuple[Field, ...] = ()
-    where: str | None = None
-    users: str = REQUIRE
-
-
-@dataclass(frozen=True, kw_only=True)
-class Side(File):
-    """A file of attributes of items or users.
-
-    Attributes:
-        key: the column that holds the item or the user.
-        static: attributes declared never to change, so that they cannot know the future.
-        dated: attributes that hold from ``valid_from`` on.
-        valid_from: the time from which a row holds.
-    """
-
-    key: Column
-    static: tuple[Field, ...] = ()
-    dated: tuple[Field, ...] = ()
-    valid_from: Column | None = None
-
-    @property
-    def attributes(self) -> tuple[Field, ...]:
-        """The attributes in use."""
-        return self.static or self.dated
+_Given = TypeVar("_Given", bound=File)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,6 +76,9 @@ class Mapping:
         """
         known = ("source", "items", "users", "span", "about", "about_zh", "max_rejected", "install")
         _check_keys(data, known, where=where)
+        for key in ("about", "about_zh", "install"):
+            if not isinstance(data.get(key, ""), str):
+                raise SourceError(f"{key} is not a text", where=where, remedy="Put it in quotes.")
         sources = data.get("source", [])
         if not isinstance(sources, list) or not sources:
             raise SourceError("no [[source]]", where=where, remedy="Add one, with path, user and time.")
@@ -197,11 +86,13 @@ class Mapping:
         _check_keys(span, ("from", "until"), where=f"{where}: [span]")
         resolve = _Resolver(base, install=data.get("install"), where=where)
         about = data.get("about")
+        parsed = tuple(
+            _source(each, resolve, where=f"{where}: [[source]] {number}")
+            for number, each in enumerate(sources, start=1)
+        )
+        _check_case([field.name for source in parsed for field in source.fields], where=where)
         return cls(
-            sources=tuple(
-                _source(each, resolve, where=f"{where}: [[source]] {number}")
-                for number, each in enumerate(sources, start=1)
-            ),
+            sources=parsed,
             items=_side(data["items"], resolve, where=f"{where}: [items]") if "items" in data else None,
             users=_side(data["users"], resolve, where=f"{where}: [users]") if "users" in data else None,
             span_from=_moment(span.get("from"), where=f"{where}: [span] from"),
@@ -304,11 +195,12 @@ def _side(data: Any, resolve: _Resolver, *, where: str) -> Side:
     for name in ("static", "dated"):
         table[name] = _fields(table.get(name, []), where=f"{where}: {name}")
     side = build(Side, _resolved(table, resolve), where=where)
+    _check_case([field.name for field in side.attributes], where=where)
     if bool(side.dated) != bool(side.valid_from) or (side.static and side.dated):
         raise SourceError(
             "attributes are static, or dated with a valid_from, not both",
             where=where,
-            remedy="Give static = [...], or dated = [...] and valid_from = the column that says since when a row holds.",
+            remedy="Give static = [...], or dated = [...] and valid_from, the column that says since when a row holds.",
         )
     return _check_file(side, where=where)
 
@@ -351,11 +243,12 @@ def _fields(value: Any, *, where: str) -> list[dict[str, Any]]:
     if isinstance(value, list):
         value = {name: {"column": name} for name in value}
     if not isinstance(value, dict):
-        raise SourceError(f"{value!r} is no list or table", where=where, remedy='Write it like ["country", "quantity"].')
+        remedy = 'Write it like ["country", "quantity"].'
+        raise SourceError(f"{value!r} is no list or table", where=where, remedy=remedy)
     found = []
     for name, spec in value.items():
         place = f"{where}: {name}"
-        if name in c.RESERVED:
+        if str(name).casefold() in c.RESERVED:
             remedy = 'Give it another name: fields = {shop_%s = {column = "%s"}}.' % (name, name)  # noqa: UP031
             raise SourceError(f"a field cannot be called '{name}'", where=where, remedy=remedy)
         if isinstance(spec, dict) and not spec.keys() & {"column", "sql", "constant"}:
@@ -364,7 +257,16 @@ def _fields(value: Any, *, where: str) -> list[dict[str, Any]]:
     return found
 
 
-def _check_file(file: Given, *, where: str) -> Given:
+def _check_case(names: Sequence[str], *, where: str) -> None:
+    """Refuse names that differ in their capitals alone: to SQL they are one name."""
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.setdefault(name.casefold(), name)
+        if other != name:
+            raise SourceError(f"'{other}' and '{name}' are one name to SQL", where=where, remedy="Rename one of them.")
+
+
+def _check_file(file: _Given, *, where: str) -> _Given:
     if file.delimiter is not None and len(file.delimiter) != 1:
         raise SourceError("a delimiter is one character", where=where, remedy="Tab is written \\t in TOML.")
     if len(file.quote) > 1:

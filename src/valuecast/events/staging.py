@@ -13,11 +13,12 @@ from valuecast.errors import SourceError, suggest
 from valuecast.events import cells
 from valuecast.events.readers import Shard, all_keys, open_shard, paths
 from valuecast.events.schema import literal
-from valuecast.events.source import File
+from valuecast.events.spec import File
 
 UNCLOSED: Final = "a quote is not closed, or text follows it"
 SWALLOWED: Final = "part of a record whose quote is not closed"
 _REASONS: Final = {"MISSING COLUMNS": "too few cells", "TOO MANY COLUMNS": "too many cells", "UNQUOTED VALUE": UNCLOSED}
+_TORN: Final = "file VARCHAR, row BIGINT, pos BIGINT, nth BIGINT, value VARCHAR, reason VARCHAR"
 _SHARDS: Final = 100_000  # more files than one source will have; keeps the numbers of shards apart
 
 
@@ -25,6 +26,7 @@ _SHARDS: Final = 100_000  # more files than one source will have; keeps the numb
 class Opened:
     """The files of one source, open, before any row is read."""
 
+    name: str
     file: File
     shards: tuple[Shard, ...]
     number: int
@@ -44,7 +46,8 @@ class Opened:
         """
         for shard in self.shards:
             if name not in shard.columns and name not in all_keys(connection, shard).columns:
-                raise SourceError(f"no column '{name}' in {shard.path}", where=where, remedy=suggest(name, shard.columns))
+                what = f"no column '{name}' in {shard.path}"
+                raise SourceError(what, where=where, remedy=suggest(name, shard.columns))
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,8 @@ class Staged:
     def located(self, relation: str) -> str:
         """Return SQL that adds ``file`` and ``row`` to a relation with ``pos``, a row of ``table``.
 
-        ``row`` is counted from 1 in the file, torn lines included and blank ones not.
+        ``row`` is counted from 1 in the file, torn lines included. Blank lines are not rows, but the engine's numbers
+        of torn lines count them.
         """
         return f"""
             select r.*, f.file, r.pos - f.start + 1 + coalesce(t.nth, 0) as row
@@ -93,8 +97,8 @@ class Staged:
         """
 
 
-def open_files(connection: Any, file: File, *, work: Path, number: int) -> Opened:
-    """Open the files of a source.
+def open_files(connection: Any, file: File, *, name: str, work: Path, number: int) -> Opened:
+    """Open the files of a source; ``name`` tells it apart in messages and tables.
 
     Raises:
         SourceError: there is none, or one cannot be read.
@@ -103,7 +107,7 @@ def open_files(connection: Any, file: File, *, work: Path, number: int) -> Opene
         open_shard(connection, path, file=file, work=work, number=number * _SHARDS + at)
         for at, path in enumerate(paths(file))
     )
-    return Opened(file, tuple(shards), number)
+    return Opened(name, file, tuple(shards), number)
 
 
 def stage(connection: Any, opened: Opened, wanted: Iterable[str], *, progress: Callable[[str], None]) -> Staged:
@@ -118,22 +122,23 @@ def stage(connection: Any, opened: Opened, wanted: Iterable[str], *, progress: C
     table, torn, files = (f"{kind}_{opened.number}" for kind in ("staged", "torn", "files"))
     declared = "".join(f", {ref} {kind}" for ref, kind in columns.values())
     connection.execute(f"create table {table} (broken BOOLEAN{declared})")
-    connection.execute(f"create table {torn} (file VARCHAR, row BIGINT, pos BIGINT, nth BIGINT, value VARCHAR, reason VARCHAR)")
+    connection.execute(f"create table {torn} ({_TORN})")
     connection.execute(f"create table {files} (file VARCHAR, start BIGINT)")
     rows = lines = 0
     for shard in shards:
         progress(f"reading {shard.path.name}")
         read = "".join(f", {_cell(shard, name, kind, opened.file.missing)}" for name, (_, kind) in columns.items())
         try:
-            (added,) = connection.execute(f"insert into {table} select {shard.broken}{read} from {shard.scan}").fetchone()
+            found = connection.execute(f"insert into {table} select {shard.broken}{read} from {shard.scan}").fetchone()
         except duckdb.Error as error:
             raise _unreadable(shard, error) from None
+        added = int(found[0])
         if added:
             connection.execute(f"insert into {files} values ({literal(str(shard.path))}, {rows})")
         if shard.rejects:
             lines += _tear(connection, shard, torn, start=rows, rows=added)
         rows += added
-    return Staged(opened.file.name, table, torn, files, columns, rows, lines)
+    return Staged(opened.name, table, torn, files, columns, rows, lines)
 
 
 def _common(shards: list[Shard], name: str) -> str:
@@ -159,24 +164,26 @@ def _cell(shard: Shard, name: str, kind: str, missing: tuple[str, ...]) -> str:
 def _tear(connection: Any, shard: Shard, torn: str, *, start: int, rows: int) -> int:
     """Account for the lines of a CSV file that did not become rows, and return how many there are."""
     reasons = " ".join(f"when {literal(key)} then {literal(reason)}" for key, reason in _REASONS.items())
-    (known,) = connection.execute(
+    found = connection.execute(
         f"""
         insert into {torn}
-        select {literal(str(shard.path))}, line - {shard.preamble}, {start} + line - {shard.preamble} - nth, nth, value, reason
+        select {literal(str(shard.path))}, number, {start} + number - nth, nth, value, reason
         from (
-            select line, row_number() over (order by line) as nth, left(trim(arg_min(csv_line, byte_position), chr(10)), 200) as value,
+            select line - {shard.preamble} as number, row_number() over (order by line) as nth,
+                left(trim(arg_min(csv_line, byte_position), chr(10)), 200) as value,
                 case arg_min(error_type::VARCHAR, byte_position) {reasons} else 'not a line of CSV' end as reason
             from {shard.rejects} group by line
         )
         """
     ).fetchone()
+    known = int(found[0])
     lost = _lines(shard) - rows - known
     if lost > 0:  # cells can hold line ends of their own; what they do not explain was swallowed
         lost -= _line_ends_in_cells(connection, shard)
     if lost > 0:
         row = f"{literal(str(shard.path))}, null, null, null, null, {literal(SWALLOWED)}"
         connection.execute(f"insert into {torn} select {row} from range({lost})")
-    return int(known) + max(lost, 0)
+    return known + max(lost, 0)
 
 
 def _lines(shard: Shard) -> int:
@@ -193,7 +200,8 @@ def _line_ends_in_cells(connection: Any, shard: Shard) -> int:
 
     def ends(text: str) -> str:
         single = f"regexp_replace({text}, '\\n(\\r?\\n)+', chr(10), 'g')"
-        return f"(case when contains({text}, chr(10)) then length({single}) - length(replace({single}, chr(10), '')) else 0 end)"
+        count = f"length({single}) - length(replace({single}, chr(10), ''))"
+        return f"(case when contains({text}, chr(10)) then {count} else 0 end)"
 
     inside = " + ".join(f"coalesce({ends(cell)}, 0)" for cell, _ in shard.columns.values())
     torn = f"select coalesce(sum({ends('csv_line')}), 0) from {shard.rejects} where error_type != 'UNQUOTED VALUE'"

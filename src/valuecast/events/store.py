@@ -68,9 +68,7 @@ def open_log(folder: Path) -> EventLog:
     found = _contents(artifact.load(folder, kind=KIND, error=LogError))
     connection = connect()
     view(connection.con, folder, found)
-    sides = {
-        name: SideTable(connection.table(name), KEYS[name], side.attributes) for name, side in found.sides.items()
-    }
+    sides = {name: SideTable(connection.table(name), KEYS[name], side.attributes) for name, side in found.sides.items()}
     return EventLog(
         events=connection.table("events"),
         span=found.span,
@@ -90,6 +88,8 @@ def current(folder: Path) -> Contents | None:
         LogError: there is something that is not a log, or a damaged one.
         SourceError: the folder is in use for something else.
     """
+    if set("*?") & set(str(folder)):
+        raise SourceError("* and ? make a pattern of a path", where=str(folder), remedy="Name the folder without them.")
     if folder.is_file():
         raise SourceError("this is a file", where=str(folder), remedy="Give a folder for the log.")
     if (folder / artifact.MANIFEST).exists():
@@ -128,40 +128,56 @@ def view(connection: Any, folder: Path, contents: Contents) -> None:
 
 def write(connection: Any, relation: str, *, name: str, folder: Path, work: Path, listed: Contents | None) -> str:
     """Write a table of events, items or users as one file named after its content, and return that name."""
-    digest = connection.execute(
-        f"select left(md5(concat_ws('/', count(*), bit_xor(md5_number_lower(t::VARCHAR)))), 16) from {relation} t"
-    ).fetchone()[0]
+    content = c.ID if name == "events" else "t::VARCHAR"
+    (digest,) = connection.execute(
+        f"select left(md5(concat_ws('/', count(*), bit_xor(md5_number_lower({content})))), 16) from {relation} t"
+    ).fetchone()
     file = f"{name}-{digest}.parquet"
     if listed is not None and file in listed.files:
         return file  # the same rows: the file that is there must not be touched
-    ordered = sorted_for_disk(f"select * from {relation}") if name == "events" else f"select * from {relation} order by all"
+    rows = f"select * from {relation}"
+    ordered = sorted_for_disk(rows) if name == "events" else f"{rows} order by all"
     copy_to(connection, ordered, folder / file, work=work)
     return file
 
 
 def copy_to(connection: Any, query: str, path: Path, *, work: Path) -> None:
-    """Write the rows of a query as Parquet, and move the file to ``path`` when it is whole."""
+    """Write the rows of a query as Parquet, and move the file to ``path`` when it is whole.
+
+    Raises:
+        SourceError: another ingest finished meanwhile and removed ``work``.
+    """
+    if not work.is_dir():
+        raise _overtaken(path.parent)
     draft = work / path.name
     connection.execute(f"copy ({query}) to {literal(str(draft))} (format parquet, compression zstd)")
     draft.replace(path)
 
 
-def commit(folder: Path, contents: Contents, *, replaces: Contents | None) -> None:
-    """Write the manifest, which makes the files the log, and remove files of ours that it does not list.
+def commit(folder: Path, contents: Contents, *, work: Path, replaces: Contents | None) -> None:
+    """Write the manifest, which makes the files the log, and remove what killed ingests left in the folder.
 
     Raises:
         SourceError: somebody else changed the log meanwhile.
     """
     if current(folder) != replaces:
-        raise SourceError("the log was changed by another ingest meanwhile", where=str(folder), remedy="Ingest again.")
+        raise _overtaken(folder)
     connection = connect()
     view(connection.con, folder, contents)
     digest = content_digest(connection, ["events", *contents.sides])
     connection.disconnect()
     artifact.commit(folder, kind=KIND, facts=_facts(contents, digest), files=contents.files)
     for path in folder.iterdir():
-        if _PART.fullmatch(path.name) and path.name not in contents.files:
+        if path.name in (*contents.files, REJECTED, work.name) or not _ours(path.name):
+            continue
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
             path.unlink()
+
+
+def _overtaken(folder: Path) -> SourceError:
+    return SourceError("the log was changed by another ingest meanwhile", where=str(folder), remedy="Ingest again.")
 
 
 def _ours(name: str) -> bool:
@@ -175,16 +191,20 @@ def _facts(contents: Contents, digest: str) -> artifact.Facts:
         "span": {"from": moments.text(span.start), "until": moments.text(span.until), "stated": span.stated},
         "events": contents.events,
         "users": contents.users,
-        "fields": {name: kind.value for name, kind in contents.fields.items()},
+        "fields": _values(contents.fields),
         "parts": list(contents.parts),
         "sides": {
-            name: {"file": side.file, "dated": side.dated, "attributes": {key: kind.value for key, kind in side.attributes.items()}}
+            name: {"file": side.file, "dated": side.dated, "attributes": _values(side.attributes)}
             for name, side in contents.sides.items()
         },
         "about": {"en": about.en, "zh": about.zh} if about else None,
         "digest": digest,
         "accounts": list(contents.accounts),
     }
+
+
+def _values(kinds: Mapping[str, Kind]) -> dict[str, str]:
+    return {name: kind.value for name, kind in kinds.items()}
 
 
 def _contents(facts: artifact.Facts) -> Contents:

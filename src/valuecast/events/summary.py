@@ -66,7 +66,8 @@ class Summary:
         parts = [_aligned(["source", "table", *counts], rows, texts=2)]
         if self.reasons:
             found = [
-                [each.source, each.column or "", each.reason, _short(each.example), f"{each.rows:,}"] for each in self.reasons
+                [each.source, each.column or "", each.reason, _short(each.example), f"{each.rows:,}"]
+                for each in self.reasons
             ]
             parts.append(_aligned(["rejected in", "column", "reason", "for example", "rows"], found, texts=4))
         parts += ["\n".join(f"note: {note}" for note in self.notes)] if self.notes else []
@@ -79,8 +80,9 @@ def _aligned(head: list[str], rows: Iterable[list[str]], *, texts: int) -> str:
     """Return a table; the first ``texts`` columns to the left, the numbers to the right."""
     table = [head, *rows]
     widths = [max(len(row[at]) for row in table) for at in range(len(head))]
+    sides = ["<"] * texts + [">"] * (len(head) - texts)
     lines = (
-        "  ".join(cell.ljust(width) if at < texts else cell.rjust(width) for at, (cell, width) in enumerate(zip(row, widths, strict=True)))
+        "  ".join(f"{cell:{side}{width}}" for cell, side, width in zip(row, sides, widths, strict=True))
         for row in table
     )
     return "\n".join(line.rstrip() for line in lines)

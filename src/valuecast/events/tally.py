@@ -24,17 +24,17 @@ def prepare(connection: Any) -> None:
     connection.execute(f"create table {REJECTED} ({_COLUMNS})")
 
 
-def account(connection: Any, plan: Plan, checked: str, *, source: str, table: str, new: int) -> Account:
+def account(connection: Any, plan: Plan, checked: str, *, table: str, new: int) -> Account:
     """Count what became of the rows of a source, and keep the rejected ones.
 
     Args:
         connection: the engine.
         plan: that was carried out.
         checked: the table that it made.
-        source: name for tables and messages.
         table: ``events``, ``items`` or ``users``.
         new: how many of the accepted rows the log does not have yet.
     """
+    source = plan.staged.name
     connection.execute(f"insert into {REJECTED} select {literal(source)}, * from ({plan.rejected(checked)})")
     counts = Counter[Outcome | None]({Outcome.REJECTED: plan.staged.lines})
     for step, count in connection.execute(f"select step, count(*) from {checked} group by step").fetchall():
@@ -85,10 +85,10 @@ def check(
         worst = next(reason for reason in why if reason.source == each.source)
         column = f", column '{worst.column}'" if worst.column else ""
         example = f", such as '{_short(worst.example)}'" if worst.example else ""
-        share = f"{each.rejected / each.read:.1%} of {each.read:,} rows cannot be read (max_rejected is {max_rejected:.1%})"
+        share = f"{each.rejected / each.read:.1%} of {each.read:,} rows cannot be read"
         remedy = advice.get(worst.reason, "Mend the file, or check the delimiter and the quotes.")
         raise SourceError(
-            f"{share}; {worst.rows:,} of them: {worst.reason}{example}",
+            f"{share} (max_rejected is {max_rejected:.1%}); {worst.rows:,} of them: {worst.reason}{example}",
             where=f"{each.source}{column}",
             remedy=f"{remedy} Every rejected row is in {kept_in}.",
         )

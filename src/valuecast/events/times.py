@@ -36,11 +36,12 @@ _NUMBER: Final = literal(r"[+-]?\d+(\.\d*)?")
 _CLOCKS: Final = (" %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p")
 _DAYS: Final = (
     *("%Y/%m/%d", "%Y.%m.%d", "%Y年%m月%d日", "%d %b %Y", "%d-%b-%Y", "%d-%b-%y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y"),
-    *(f"%{a}{mark}%{b}{mark}%{year}" for mark, year, (a, b) in product("/.-", "Yy", ("dm", "md"))),
+    *(f"%{a}{mark}%{b}{mark}%{year}" for mark, year, a, b in product("/.-", "Yy", "dm", "dm") if a != b),
 )
 PATTERNS: Final = (
     *(day + clock for day, clock in product(_DAYS, ("", *_CLOCKS))),
-    *("%Y年%m月%d日" + clock for clock in ("%H:%M", "%H:%M:%S", "%H时%M分", "%H时%M分%S秒", " %H时%M分", " %H时%M分%S秒")),
+    *("%Y年%m月%d日" + clock for clock in ("%H:%M", "%H:%M:%S")),
+    *("%Y年%m月%d日" + clock for clock in ("%H时%M分", "%H时%M分%S秒", " %H时%M分", " %H时%M分%S秒")),
     *("%Y%m%d" + clock for clock in _CLOCKS),
 )
 """Formats that are recognised beside ISO 8601. Bare digits never are: they could be a count of seconds."""
@@ -106,7 +107,8 @@ def reading(
         raise SourceError("both format and unit are given", where=column.where, remedy="Keep one of them.")
     if column.type in cells.TIMES or column.type == cells.ZONED:
         if given:
-            raise SourceError(f"the file holds times, so {given[0]} has no meaning", where=column.where, remedy="Remove it.")
+            what = f"the file holds times, so {given[0]} has no meaning"
+            raise SourceError(what, where=column.where, remedy="Remove it.")
         return _native(column, zone)
     if unit is not None:
         if zone is not None:
@@ -136,7 +138,8 @@ def check_zone(zone: object, *, where: str) -> None:
     if zone not in zones():
         near = difflib.get_close_matches(str(zone), zones(), n=1)
         hint = f"Did you mean '{near[0]}'? " if near else ""
-        raise SourceError(f"no zone '{zone}'", where=where, remedy=f"{hint}Use an IANA name such as Asia/Shanghai or UTC.")
+        remedy = f"{hint}Use an IANA name such as Asia/Shanghai or UTC."
+        raise SourceError(f"no zone '{zone}'", where=where, remedy=remedy)
 
 
 def _native(column: Column, zone: str | None) -> Reading:
@@ -157,7 +160,8 @@ def _stated(connection: Any, column: Column, pattern: str, zone: str | None) -> 
         raise SourceError(f"format '{pattern}': {reason}", where=column.where, remedy=remedy) from None
     zoned = kind == cells.ZONED
     if zoned and zone is not None:
-        raise SourceError("its times carry an offset, so zone has no meaning", where=column.where, remedy="Remove zone.")
+        what = "its times carry an offset, so zone has no meaning"
+        raise SourceError(what, where=column.where, remedy="Remove zone.")
     return Reading(_patterned(pattern, column.type, zoned=zoned), zone or UTC, assumed=zone is None and not zoned)
 
 
@@ -204,7 +208,11 @@ def _of_that_shape(connection: Any, column: Column) -> list[str]:
     plain = f"regexp_replace(regexp_replace({text}, '[0-9]+', '0', 'g'), '[A-Za-z]+', 'a', 'g')"
     found = connection.sql(f"select distinct regexp_replace({plain}, ' +', ' ', 'g') from {column.sample}").fetchall()
     shapes = {shape for (shape,) in found}
-    return [pattern for pattern in PATTERNS if re.sub("0+", "0", re.sub("%[bBp]", "a", _NUMERIC.sub("0", pattern))) in shapes]
+    return [pattern for pattern in PATTERNS if _shape(pattern) in shapes]
+
+
+def _shape(pattern: str) -> str:
+    return re.sub("0+", "0", re.sub("%[bBp]", "a", _NUMERIC.sub("0", pattern)))
 
 
 def _counts(
@@ -227,7 +235,8 @@ def _counts(
 
 def _refuse_if_different(connection: Any, column: Column, first: Format, other: Format) -> None:
     one, two = (each.sql(column.cell, UTC) for each in (first, other))
-    found = connection.sql(f"select {column.cell}, {one}, {two} from {column.whole} where {one} != {two} limit 1").fetchone()
+    query = f"select {column.cell}, {one}, {two} from {column.whole} where {one} != {two} limit 1"
+    found = connection.sql(query).fetchone()
     if found is None:
         return
     cell, a, b = found
@@ -263,7 +272,7 @@ def _iso(cell: str, zone: str) -> str:
     end)"""
 
 
-def _counted(type: str, unit: str, cell: str, zone: str) -> str:  # noqa: A002, ARG001 - the clock of 1970 is UTC
+def _counted(type: str, unit: str, cell: str, zone: str) -> str:  # noqa: A002 - the clock of 1970 is UTC
     number = f"{cells.as_number(cell, type)} * {UNITS[unit]}"
     within = f"{number} between {_microseconds(EARLIEST)} and {_microseconds(LATEST)}"
     return f"(case when {within} then make_timestamp(round({number})::BIGINT) end)"

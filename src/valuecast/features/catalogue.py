@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from valuecast import columns as c
 from valuecast.errors import ModelError, suggest
 from valuecast.events.log import EventLog
 from valuecast.features import families
-from valuecast.features.feature import ACTIVITY, PURCHASE, RETURN, Feature, Window, windows
+from valuecast.features.feature import ACTIVITY, Feature, Window, windows
 
 __all__ = ["Feature", "FeatureSet", "Vocabulary"]
 
@@ -34,6 +35,7 @@ class FeatureSet:
         spend: whether purchases carry positive amounts.
         refunds: whether any event carries a negative amount.
         clock: whether times are finer than days.
+        seasons: whether the log is long enough to have seen every season.
         categories: event fields and item attributes whose commonest values get shares.
         numbers: numeric event fields, which discounts usually are.
         user_codes: user attributes that become codes; other values, and absence, have none (null).
@@ -48,6 +50,7 @@ class FeatureSet:
     spend: bool
     refunds: bool
     clock: bool
+    seasons: bool
     categories: tuple[Vocabulary, ...]
     numbers: tuple[str, ...]
     user_codes: tuple[Vocabulary, ...]
@@ -67,15 +70,15 @@ class FeatureSet:
     @property
     def streams(self) -> tuple[str, ...]:
         """Streams with active days and gaps of their own: purchases, and all events where there are others."""
-        if PURCHASE not in self.events:
+        if c.PURCHASE not in self.events:
             return (ACTIVITY,)
-        return (PURCHASE,) if len(self.events) == 1 else (PURCHASE, ACTIVITY)
+        return (c.PURCHASE,) if len(self.events) == 1 else (c.PURCHASE, ACTIVITY)
 
     @property
     def carries(self) -> frozenset[str]:
         """What a feature may need: streams, returns, several types of event, and the parts that are there."""
         parts = {name for name in ("items", "orders", "spend", "refunds", "clock") if getattr(self, name)}
-        known = {event for event in (PURCHASE, RETURN) if event in self.events}
+        known = {event for event in (c.PURCHASE, c.RETURN) if event in self.events}
         return frozenset({*parts, *known, *self.streams, *(("types",) if len(self.events) > 1 else ())})
 
     @property

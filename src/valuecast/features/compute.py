@@ -21,7 +21,7 @@ from valuecast.events.schema import BUCKETS, Kind
 from valuecast.features import families, measures
 from valuecast.features import keys as key_tables
 from valuecast.features.catalogue import FeatureSet, Vocabulary
-from valuecast.features.feature import PURCHASE, RETURN
+from valuecast.features.families import YEAR
 
 FloatArray = NDArray[np.float64]
 
@@ -51,7 +51,7 @@ def learn(log: EventLog, *, windows: Sequence[int] = WINDOWS, top: int = 8) -> F
         what = f"windows are whole days from 1 up, not {', '.join(map(str, windows))}"
         raise LogError(what, remedy="For example: 7, 30, 90.")
     events = log.events
-    is_purchase, amount = events[c.EVENT] == PURCHASE, events[c.AMOUNT]
+    is_purchase, amount = events[c.EVENT] == c.PURCHASE, events[c.AMOUNT]
     facts = log.collect(
         events.aggregate(
             lines=events.count(),
@@ -78,6 +78,7 @@ def learn(log: EventLog, *, windows: Sequence[int] = WINDOWS, top: int = 8) -> F
         windows=tuple(sorted({int(days) for days in windows if days < log.span.days})),
         events=_event_types(log),
         **{name: bool(found) for name, found in facts.items()},
+        seasons=log.span.days >= YEAR,
         categories=categories,
         numbers=numbers,
         user_codes=user_codes,
@@ -132,7 +133,7 @@ def _measured(spec: FeatureSet, log: EventLog, events: ir.Table, rows: pl.DataFr
         beside.append(log.collect(attributes))
     for other in beside:
         table = table.join(other, on=key_tables.ROW, how="left", maintain_order="left")
-    return pl.concat([rows, table], how="horizontal").with_columns(pl.lit(log.span.start).alias("history_start"))
+    return pl.concat([rows, table], how="horizontal")
 
 
 def _by_band(spec: FeatureSet, found: pl.DataFrame, sums: Sequence[str], rows: int) -> FloatArray:
@@ -148,12 +149,10 @@ def _distinct(
     """Names of the entities, and what each band adds to their number as ``(band, entity, row)``."""
     entities = measures.entities(spec, events)
     laid = np.zeros((len(spec.nested), len(entities), rows))
-    for i, entity in enumerate(entities.values()):
-        found = log.collect(measures.distinct(spec, entity, keys))
-        again = found.drop_nulls(measures.EARLIER)
-        for part, band, sign in ((found, measures.BAND, 1.0), (again, measures.EARLIER, -1.0)):
-            counts = sign * part[measures.COUNT].to_numpy()
-            np.add.at(laid[:, i], (part[band].to_numpy(), part[key_tables.ROW].to_numpy()), counts)
+    found = log.collect(measures.distinct(spec, entities.values(), keys))
+    for part, band, sign in ((found, measures.BAND, 1), (found.drop_nulls(measures.EARLIER), measures.EARLIER, -1)):
+        place = tuple(part[name].to_numpy() for name in (band, measures.ENTITY, key_tables.ROW))
+        np.add.at(laid, place, sign * part[measures.COUNT].to_numpy())
     return list(entities), laid
 
 
@@ -184,7 +183,7 @@ def _passes(log: EventLog, rows: pl.DataFrame) -> Iterator[tuple[ir.Table, pl.Da
 def _event_types(log: EventLog) -> tuple[str, ...]:
     counts = log.events.group_by(c.EVENT).aggregate(count=log.events.count())
     ordered = log.collect(counts.order_by([ibis.desc("count"), c.EVENT]))[c.EVENT].to_list()
-    return tuple(event for i, event in enumerate(ordered) if i < EVENT_TYPES or event in (PURCHASE, RETURN))
+    return tuple(event for i, event in enumerate(ordered) if i < EVENT_TYPES or event in (c.PURCHASE, c.RETURN))
 
 
 def _vocabularies(log: EventLog, table: ir.Table, columns: Sequence[str], *, top: int) -> tuple[Vocabulary, ...]:

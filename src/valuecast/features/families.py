@@ -31,21 +31,18 @@ def columns(spec: FeatureSet) -> tuple[Column, ...]:
 
 
 def calendar(spec: FeatureSet) -> Iterator[Column]:
-    """The calendar of ``at``: without it a model cannot know that the season of ``at`` is not an average one."""
+    """The calendar of ``at``: without it a model cannot know that the season of ``at`` is not an average one.
+
+    Only what comes round again: a count of days since some date is, at prediction, beyond all that was learned from,
+    and trees would read every later season as the last one they saw. For the same reason a log shorter than a year
+    has no season.
+    """
     at = pl.col(c.AT)
-    angle = (at.dt.ordinal_day() - 1) * (2 * math.pi / YEAR)
-    left = (pl.date(at.dt.year() + 1, 1, 1) - at.dt.date()).dt.total_days()
-    rows = (
-        ("month", "month", Text("Month", "月份"), at.dt.month()),
-        ("weekday", "weekday", Text("Weekday", "星期"), at.dt.weekday()),
-        ("week", "week", Text("Week of the year", "年内周数"), at.dt.week()),
-        ("day_of_year", "day", Text("Day of the year", "年内第几天"), at.dt.ordinal_day()),
-        ("days_to_year_end", "days", Text("Days to the end of the year", "距年末天数"), left),
-        ("season_sin", "cycle", Text("Season (sine)", "季节（正弦）"), angle.sin()),
-        ("season_cos", "cycle", Text("Season (cosine)", "季节（余弦）"), angle.cos()),
-    )
-    for name, unit, label, value in rows:
-        yield column(name, unit, label, "calendar", value)
+    yield column("weekday", "weekday", Text("Weekday", "星期"), "calendar", at.dt.weekday())
+    if spec.seasons:
+        angle = (at.dt.ordinal_day() - 1) * (2 * math.pi / YEAR)
+        yield column("season_sin", "cycle", Text("Season (sine)", "季节（正弦）"), "calendar", angle.sin())
+        yield column("season_cos", "cycle", Text("Season (cosine)", "季节（余弦）"), "calendar", angle.cos())
 
 
 def users(spec: FeatureSet) -> Iterator[Column]:

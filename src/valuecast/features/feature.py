@@ -9,10 +9,9 @@ from typing import Final
 
 import polars as pl
 
+from valuecast import columns as c
 from valuecast.language import Text
 
-PURCHASE: Final = "purchase"
-RETURN: Final = "return"
 ACTIVITY: Final = "activity"
 
 UNITS: Final[dict[str, Text]] = {
@@ -26,9 +25,7 @@ UNITS: Final[dict[str, Text]] = {
     "ratio": Text("ratio", "比值"),
     "change": Text("-1 (all before) to 1 (all recent)", "-1（全在此前）到 1（全在近期）"),
     "cycle": Text("-1 to 1, once round a year", "-1 到 1，一年一周期"),
-    "month": Text("month, 1 to 12", "月份（1 到 12）"),
     "day": Text("day, 1 to 366", "日序（1 到 366）"),
-    "week": Text("ISO week", "ISO 周数"),
     "weekday": Text("weekday, Monday is 1", "星期（周一为 1）"),
     "value": Text("in the field's own unit", "字段自身单位"),
     "code": Text("code of a category", "类别编码"),
@@ -36,13 +33,13 @@ UNITS: Final[dict[str, Text]] = {
 """Every unit a feature can have, in words."""
 
 EVENT_WORDS: Final[dict[str, Text]] = {
-    PURCHASE: Text("Lines bought", "购买明细行"),
-    RETURN: Text("Lines returned", "退货明细行"),
-    "view": Text("Views", "浏览"),
-    "cart": Text("Additions to the cart", "加购"),
-    "review": Text("Reviews", "评价"),
-    "search": Text("Searches", "搜索"),
-    "exposure": Text("Exposures to a campaign", "营销触达"),
+    c.PURCHASE: Text("Lines bought", "购买明细行数"),
+    c.RETURN: Text("Lines returned", "退货明细行数"),
+    "view": Text("Views", "浏览次数"),
+    "cart": Text("Additions to the cart", "加购次数"),
+    "review": Text("Reviews", "评价次数"),
+    "search": Text("Searches", "搜索次数"),
+    "exposure": Text("Exposures to a campaign", "营销触达次数"),
 }
 WEEKDAYS: Final = tuple(
     Text(en, zh)
@@ -86,8 +83,7 @@ class Column:
 class Window:
     """The last ``days`` days before ``at``; all history where ``days`` is None.
 
-    A window longer than the history known before ``at`` holds that shorter history; the feature
-    ``history_days`` says how much is known.
+    A window longer than the history known before ``at`` holds that shorter history.
     """
 
     days: int | None
@@ -123,7 +119,7 @@ def phrase(en: str, zh: str, **parts: Text | str | int) -> Text:
 
 def event_words(event: str) -> Text:
     """Return what events of one type are called."""
-    return EVENT_WORDS.get(event, Text(f"Events of type '{event}'", f"“{event}”事件"))
+    return EVENT_WORDS.get(event, Text(f"Events of type '{event}'", f"“{event}”事件次数"))
 
 
 def event_measure(event: str, index: int) -> str:
@@ -131,7 +127,7 @@ def event_measure(event: str, index: int) -> str:
 
     A name cannot be made of the type itself: names of columns ignore case, types of event do not.
     """
-    return f"{event}_lines" if event in (PURCHASE, RETURN) else f"event_{index}"
+    return f"{event}_lines" if event in (c.PURCHASE, c.RETURN) else f"event_{index}"
 
 
 def slug(text: str) -> str:
@@ -140,14 +136,14 @@ def slug(text: str) -> str:
 
 
 def distinctly(columns: Iterable[Column]) -> tuple[Column, ...]:
-    """Number the names that meet: two values of a field may differ only in punctuation."""
+    """Number the names that meet, case aside: two values of a field may differ only in punctuation."""
     seen: set[str] = set()
     renamed = []
     for column in columns:
         name, count = column.feature.name, 1
-        while name in seen:
+        while name.casefold() in seen:
             count += 1
             name = f"{column.feature.name}_{count}"
-        seen.add(name)
+        seen.add(name.casefold())
         renamed.append(replace(column, feature=replace(column.feature, name=name)))
     return tuple(renamed)

@@ -21,22 +21,25 @@ import ibis.expr.types as ir
 
 from valuecast import columns as c
 from valuecast.events.attributes import attributed
+from valuecast.events.exact import DECIMAL, exact
 from valuecast.events.log import EventLog
 from valuecast.features.catalogue import FeatureSet
-from valuecast.features.feature import DAYPARTS, PURCHASE, WEEKDAYS, event_measure
+from valuecast.features.feature import DAYPARTS, WEEKDAYS, event_measure
 from valuecast.features.keys import KNOWN, ROW, TODAY, past, start
 
 BAND: Final = "band"
 EARLIER: Final = "earlier_band"
 COUNT: Final = "count"
+ENTITY: Final = "entity"
 ITEMS: Final = "items."
 USERS: Final = "users."
-LIMIT: Final = 1e12
-"""A number beyond it counts as the limit: it is a mistake in any currency, and a sum must not overflow."""
-
-_EXACT = "decimal(38, 9)"
-_SQUARABLE = "decimal(18, 4)"
-_KEY, _ALONE, _DAY = "key", "alone", "day"
+# What is squared has a limit of its own, and is of 18 and of 19 digits: with fewer, DuckDB multiplies in 64 bits and
+# overflows; with more, Spark drops decimal places.
+_SQUARE_LIMIT = 1e12
+_SQUARABLE = ("decimal(18, 4)", "decimal(19, 4)")
+_DAY = "day"
+_IDENTITY = ("text", "when")
+_NO_TEXT, _NO_TIME = ibis.null("string"), ibis.null("timestamp")
 
 
 def described(log: EventLog, events: ir.Table, columns: Iterable[str]) -> ir.Table:
@@ -61,7 +64,7 @@ def user_attributes(spec: FeatureSet, log: EventLog, keys: ir.Table) -> ir.Table
 
 def stream(events: ir.Table, name: str) -> ir.Table:
     """Return the events of a stream (see ``FeatureSet.streams``)."""
-    return events.filter(events[c.EVENT] == PURCHASE) if name == PURCHASE else events
+    return events.filter(events[c.EVENT] == c.PURCHASE) if name == c.PURCHASE else events
 
 
 @dataclass(frozen=True)
@@ -89,36 +92,35 @@ def banded(spec: FeatureSet, log: EventLog, events: ir.Table, keys: ir.Table) ->
 
 
 def entities(spec: FeatureSet, events: ir.Table) -> dict[str, ir.Table]:
-    """Return what is counted once however often it occurs: ``user``, ``time``, and what it is known by."""
+    """Return what is counted once however often it occurs: ``user``, ``time``, and the text or time it is known by."""
     found = {}
     for name in spec.streams:
         own = stream(events, name)
-        if name == PURCHASE:
-            order = own[c.ORDER] if spec.orders else ibis.null("string")
-            alone = ibis.ifelse(order.isnull(), own[c.TIME], ibis.null("timestamp"))
-            found["purchases"] = own.select(c.USER, c.TIME, order.name(_KEY), alone.name(_ALONE))
-        found[f"{name}_days"] = own.select(c.USER, c.TIME, own[c.TIME].date().name(_KEY))
+        if name == c.PURCHASE:
+            order = own[c.ORDER] if spec.orders else _NO_TEXT
+            found["purchases"] = _occurrences(own, text=order, when=ibis.ifelse(order.isnull(), own[c.TIME], _NO_TIME))
+        found[f"{name}_days"] = _occurrences(own, text=_NO_TEXT, when=own[c.TIME].truncate("D"))
         if spec.items:
-            found[f"{name}_items"] = own.filter(own[c.ITEM].notnull()).select(c.USER, c.TIME, own[c.ITEM].name(_KEY))
+            found[f"{name}_items"] = _occurrences(own.filter(own[c.ITEM].notnull()), text=own[c.ITEM], when=_NO_TIME)
     return found
 
 
-def distinct(spec: FeatureSet, entity: ir.Table, keys: ir.Table) -> ir.Table:
-    """Count entities without holding any set of them.
+def distinct(spec: FeatureSet, tables: Iterable[ir.Table], keys: ir.Table) -> ir.Table:
+    """Count the different entities of each table without holding any set of them.
 
     An entity is new in a window where it has no earlier occurrence there: it adds one from the band of this occurrence
     on, and takes it back from the band of the occurrence before on, for the two are one in every window that long.
 
     Returns:
-        ``row``, ``band``, ``earlier_band`` (null: there is none) and ``count``.
+        ``entity`` (the number of the table), ``row``, ``band``, ``earlier_band`` (null: there is none) and ``count``.
     """
-    by = [name for name in entity.columns if name != c.TIME]
-    occurrences = entity.distinct()
-    before = occurrences[c.TIME].lag().over(ibis.window(group_by=by, order_by=c.TIME))
-    seen = past(occurrences.mutate(before=before), keys)
+    numbered = [table.mutate(ibis.literal(i, "int64").name(ENTITY)) for i, table in enumerate(tables)]
+    occurrences = ibis.union(*numbered).distinct()
+    in_turn = ibis.window(group_by=[ENTITY, c.USER, *_IDENTITY], order_by=c.TIME)
+    seen = past(occurrences.mutate(before=occurrences[c.TIME].lag().over(in_turn)), keys)
     earlier = ibis.ifelse(seen["before"].isnull(), ibis.null("int64"), _band(seen, "before", spec.windows))
     seen = seen.mutate(_band(seen, c.TIME, spec.windows).name(BAND), earlier.name(EARLIER))
-    return seen.group_by([ROW, BAND, EARLIER]).aggregate(seen.count().name(COUNT))
+    return seen.group_by([ENTITY, ROW, BAND, EARLIER]).aggregate(seen.count().name(COUNT))
 
 
 def gaps(events: ir.Table, keys: ir.Table) -> ir.Table:
@@ -153,21 +155,19 @@ def gaps(events: ir.Table, keys: ir.Table) -> ir.Table:
     return seen.group_by(ROW).aggregate(**{name: value.cast("float64") for name, value in measured.items()})
 
 
-def exact(number: ir.NumericValue) -> ir.DecimalValue:
-    """Return a number as a decimal, whose sum is the same in any order; null where it is not a number."""
-    value = number.cast("float64")
-    unlike = value.isnan()
-    above, below = value >= LIMIT, value <= -LIMIT
-    return ibis.cases((unlike, ibis.null("float64")), (above, LIMIT), (below, -LIMIT), else_=value).cast(_EXACT)
+def _occurrences(events: ir.Table, *, text: ir.StringValue, when: ir.TimestampValue) -> ir.Table:
+    """Return when each entity occurred; it is known by a text, or by a time where it has none."""
+    identity = (text.cast("string"), when.cast("timestamp"))
+    return events.select(c.USER, c.TIME, *(value.name(name) for value, name in zip(identity, _IDENTITY, strict=True)))
 
 
 def _of_lines(spec: FeatureSet, lines: ir.Table) -> dict[str, ir.Value]:
     """What each line adds to the sums: whole numbers and decimals, never null."""
-    nothing, one = ibis.literal(0).cast(_EXACT), ibis.literal(1, "int64")
+    nothing, one = ibis.literal(0).cast(DECIMAL), ibis.literal(1, "int64")
     amount, kind = exact(lines[c.AMOUNT]), lines[c.EVENT]
     found: dict[str, ir.Value] = {"events": one}
     found |= {event_measure(event, i): _flag(kind == event) for i, event in enumerate(spec.events)}
-    gross = (kind == PURCHASE) & (amount > 0)
+    gross = (kind == c.PURCHASE) & (amount > 0)
     if spec.spend:
         found |= {"spend": ibis.ifelse(gross, amount, nothing), "spend_lines": _flag(gross)}
     if spec.refunds:
@@ -191,7 +191,7 @@ def _moments(lines: ir.Table, measures: Mapping[str, ir.Value]) -> ir.Table:
 
 def _of_moments(spec: FeatureSet, moments: ir.Table) -> dict[str, ir.Value]:
     """What each moment adds on top: when users of the main stream are active, and how baskets spread."""
-    visit = moments["purchase_lines" if spec.streams[0] == PURCHASE else "events"] > 0
+    visit = moments["purchase_lines" if spec.streams[0] == c.PURCHASE else "events"] > 0
     weekday, hour = moments[c.TIME].day_of_week.index(), moments[c.TIME].hour()
     found: dict[str, ir.Value] = {"visits": _flag(visit)}
     found |= {f"weekday_{i}": _flag(visit & (weekday == i)) for i in range(len(WEEKDAYS))}
@@ -200,9 +200,10 @@ def _of_moments(spec: FeatureSet, moments: ir.Table) -> dict[str, ir.Value]:
         inside = (hour.between(i * length, (i + 1) * length - 1) for i in range(len(DAYPARTS)))
         found |= {f"daypart_{i}": _flag(visit & within) for i, within in enumerate(inside)}
     if spec.spend:
-        limit = ibis.literal(LIMIT).cast(_EXACT)
-        basket = ibis.ifelse(moments["spend"] < limit, moments["spend"], limit).cast(_SQUARABLE)
-        found |= {"baskets": _flag(moments["spend"] > 0), "basket_square": basket * basket}
+        limit = ibis.literal(_SQUARE_LIMIT).cast(DECIMAL)
+        basket = ibis.ifelse(moments["spend"] < limit, moments["spend"], limit)
+        one, other = (basket.cast(kind) for kind in _SQUARABLE)
+        found |= {"baskets": _flag(moments["spend"] > 0), "basket_square": one * other}
     return found
 
 
@@ -212,7 +213,7 @@ def _extremes(spec: FeatureSet, seen: ir.Table) -> tuple[dict[str, ir.Value], di
     highs: dict[str, ir.Value] = {"last": time.max()}
     counts = [event_measure(event, i) for i, event in enumerate(spec.events)]
     highs |= {f"last_{name}": time.max(where=seen[name] > 0) for name in counts}
-    if PURCHASE in spec.events:
+    if c.PURCHASE in spec.events:
         lows["first_purchase"] = time.min(where=seen["purchase_lines"] > 0)
     if spec.spend:
         basket = seen["spend"]

@@ -14,11 +14,11 @@ import ibis
 import polars as pl
 
 from valuecast import columns as c
+from valuecast.events.exact import exact
 from valuecast.events.log import EventLog
 from valuecast.features import keys as key_tables
-from valuecast.features.feature import PURCHASE
 from valuecast.features.keys import ROW, TODAY
-from valuecast.features.measures import exact, stream
+from valuecast.features.measures import stream
 from valuecast.moments import Moment, moment
 
 FREQUENCY: Final = "frequency"
@@ -33,7 +33,7 @@ _DAY, _VALUE, _FIRST = "day", "value", "first_day"
 def customers(log: EventLog, at: Moment) -> pl.DataFrame:
     """Return ``user, at`` of every user with a purchase before ``at``, sorted by user."""
     cutoff: datetime = moment(at)
-    bought = stream(log.events, PURCHASE)
+    bought = stream(log.events, c.PURCHASE)
     users = log.collect(bought.filter(bought[c.TIME] < ibis.literal(cutoff)).select(c.USER).distinct())
     return users.sort(c.USER).with_columns(pl.lit(cutoff, dtype=pl.Datetime("us")).alias(c.AT))
 
@@ -56,7 +56,7 @@ def summary(log: EventLog, keys: Any) -> pl.DataFrame:
         LogError: the keys are not keys, or a moment is later than the log is known.
     """
     rows = key_tables.read(log, keys)
-    bought = stream(log.events, PURCHASE)
+    bought = stream(log.events, c.PURCHASE)
     gross = exact(bought[c.AMOUNT]).clip(lower=0)
     moments = bought.select(c.USER, c.TIME, gross.name(_VALUE)).group_by([c.USER, c.TIME])
     moments = moments.aggregate(lambda table: table[_VALUE].sum().name(_VALUE))

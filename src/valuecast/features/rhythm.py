@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import polars as pl
 
+from valuecast import columns as c
 from valuecast.features.feature import (
     ACTIVITY,
     ALL,
     DAYPARTS,
-    PURCHASE,
-    RETURN,
     WEEKDAYS,
     Column,
     Window,
@@ -50,12 +49,12 @@ COUNTED: Final = (
     Counted("activity_items", "items", Text("Different items", "涉及商品种数"), frozenset({"activity", "items"})),
     Counted("events", "events", Text("Events of any type", "所有事件数"), frozenset({"activity", "types"})),
 )
-_STREAM_WORDS: Final = {PURCHASE: Text("purchase", "购买"), ACTIVITY: Text("active", "活跃")}
-_HABIT_WORDS: Final = {PURCHASE: Text("purchases", "购买"), ACTIVITY: Text("activity", "活动")}
+_STREAM_WORDS: Final = {c.PURCHASE: Text("purchase", "购买"), ACTIVITY: Text("active", "活跃")}
+_HABIT_WORDS: Final = {c.PURCHASE: Text("purchases", "购买"), ACTIVITY: Text("activity", "活动")}
 
 
 def recency(spec: FeatureSet) -> Iterator[Column]:
-    """How long ago, and since when."""
+    """How long ago, and since when. A first event is the first in the log: who came before it starts looks newer."""
     if "purchase" in spec.carries:
         yield _since("last_purchase_lines", "purchase", Text("the last purchase", "最近一次购买"))
         yield _since("first_purchase", "first_purchase", Text("the first purchase", "首次购买"))
@@ -67,17 +66,15 @@ def recency(spec: FeatureSet) -> Iterator[Column]:
         yield _since("last", "event", Text("the last event of any type", "最近一次事件"))
         yield _since("first", "first_event", Text("the first event of any type", "首次事件"))
         for i, event in enumerate(spec.events):
-            if event != PURCHASE:
+            if event != c.PURCHASE:
                 words = phrase("the last event '{event}'", "最近一次“{event}”事件", event=event)
                 yield _since(f"last_{event_measure(event, i)}", slug(event), words)
-    label = Text("Days of history known before this moment", "此刻之前已知的历史天数")
-    yield column("history_days", "days", label, "recency", days_since("history_start"))
 
 
 def frequency(spec: FeatureSet) -> Iterator[Column]:
     """How often and how much, in each window."""
     for i, event in enumerate(spec.events):
-        unit = "lines" if event in (PURCHASE, RETURN) else "events"
+        unit = "lines" if event in (c.PURCHASE, c.RETURN) else "events"
         for window in spec.nested:
             label, value = within(event_words(event), window), total(event_measure(event, i), window)
             yield column(f"{slug(event)}_{unit}_{window.key}", unit, label, "frequency", value)

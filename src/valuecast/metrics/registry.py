@@ -61,7 +61,9 @@ MEASURES: Final = (
     Measure("brier", Text("Brier score", "Brier 分数"), "number", brier, "lower", _BINARY),
     Measure("calibration_error", Text("Calibration error", "校准误差"), "percent", calibration_error, "lower", _BINARY),
     Measure("gini", Text("Normalised Gini", "归一化基尼系数"), "number", gini, "higher", _AMOUNT, ranks=True),
-    Measure("spearman", Text("Spearman correlation", "斯皮尔曼等级相关"), "number", spearman, "higher", _AMOUNT, ranks=True),
+    Measure(
+        "spearman", Text("Spearman correlation", "斯皮尔曼等级相关"), "number", spearman, "higher", _AMOUNT, ranks=True
+    ),
     Measure("mae", Text("Mean absolute error", "平均绝对误差"), "money", mae, "lower", _AMOUNT),
     Measure("rmse", Text("Root mean squared error", "均方根误差"), "money", rmse, "lower", _AMOUNT),
     Measure("total_bias", Text("Bias of the total", "总额偏差"), "percent", total_bias, "zero", _AMOUNT),

@@ -77,8 +77,10 @@ class PurchaseInputs:
         first = rfm.first_seen(log, newcomers)
         return (
             found.join(first, on=list(c.KEY), how="left")
-            .with_columns(pl.col(rfm.AGE).fill_null(pl.col("since_first")), pl.col(rfm.FREQUENCY, rfm.RECENCY).fill_null(0.0))
-            .drop("since_first")
+            .with_columns(
+                pl.col(rfm.AGE).fill_null(pl.col(rfm.SINCE_FIRST)), pl.col(rfm.FREQUENCY, rfm.RECENCY).fill_null(0.0)
+            )
+            .drop(rfm.SINCE_FIRST)
             .sort(c.AT, c.USER)
         )
 

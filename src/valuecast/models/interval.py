@@ -25,11 +25,12 @@ class Level:
         return raw * self.factor
 
 
-def fit_level(pairs: Pairs) -> Level:
+def fit_level(pairs: Pairs, *, levelled: bool) -> Level:
     """Choose between leaving the level of the amounts and correcting it by a factor.
 
-    The factor is taken only where it brings the totals of left-out cutoffs closer: a season that differs from
-    the last one would otherwise be corrected the wrong way.
+    Where the pairs say nothing about the level at the moment of prediction (``levelled`` is false; see
+    ``valuecast.models.calibration``) it is left. Else the factor is taken where it brings the totals of left-out
+    groups closer.
     """
 
     def factor(part: Pairs) -> float:
@@ -37,7 +38,7 @@ def fit_level(pairs: Pairs) -> Level:
         return float(part.truth.sum() / total) if total > 0 and part.truth.sum() > 0 else 1.0
 
     pieces = list(pairs.left_out())
-    if len(pieces) < 2:
+    if not levelled or len(pieces) < 2:
         return Level(1.0)
     kept = np.mean([abs(np.log(factor(own))) for _, own in pieces])
     corrected = np.mean([abs(np.log(factor(own) / factor(others))) for others, own in pieces])
@@ -109,5 +110,5 @@ def fit(score: FloatArray, pairs: Pairs) -> Interval:
 def _quantiles(values: FloatArray, weight: FloatArray, levels: tuple[float, float]) -> tuple[float, float]:
     order = np.argsort(values, kind="stable")
     reached = np.cumsum(weight[order]) / weight.sum()
-    low, high = (float(values[order][min(np.searchsorted(reached, level), len(values) - 1)]) for level in levels)
-    return low, high
+    low, high = (values[order][min(int(np.searchsorted(reached, level)), len(values) - 1)] for level in levels)
+    return float(low), float(high)

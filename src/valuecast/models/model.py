@@ -26,7 +26,9 @@ Settings = Mapping[str, Any]
 class Model(Protocol):
     """A fitted model of one target: a raw score for each row of its inputs, higher for more."""
 
-    scale: Scale
+    @property
+    def scale(self) -> Scale:
+        """What the raw scores are."""
 
     def score(self, table: pl.DataFrame) -> FloatArray:
         """Return one raw score for each row of ``table``, on the model's ``scale``."""
@@ -69,8 +71,13 @@ class Choice:
 class Method(Protocol):
     """A way to make a model: a rung of the ladder."""
 
-    name: str
-    label: Text
+    @property
+    def name(self) -> str:
+        """What ``valuecast fit`` calls it."""
+
+    @property
+    def label(self) -> Text:
+        """What a person calls it."""
 
     def objection(self, task: Task) -> str | None:
         """Say why this method cannot answer ``task``; None where it can."""

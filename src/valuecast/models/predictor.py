@@ -139,7 +139,9 @@ class Predictor:
         keys = self.allowed(keys, at)
         table = self.inputs.table(log.before(at), keys)
         found = [
-            pl.concat([table.select(c.KEY), head.score(table)], how="horizontal").with_columns(pl.lit(target).alias(c.TARGET))
+            pl.concat([table.select(c.KEY), head.score(table)], how="horizontal").with_columns(
+                pl.lit(target).alias(c.TARGET)
+            )
             for target, head in self.heads.items()
         ]
         return pl.concat(found).select(*c.KEY, c.TARGET, RAW, c.SCORE, c.LOW, c.HIGH, c.TIER)
@@ -197,7 +199,9 @@ class Predictor:
             return _read(found, folder)
         except (KeyError, TypeError, ValueError) as error:
             raise ModelError(
-                f"the manifest does not describe a predictor ({error!r})", where=str(folder), remedy="Fit the model again."
+                f"the manifest does not describe a predictor ({error!r})",
+                where=str(folder),
+                remedy="Fit the model again.",
             ) from error
 
 

@@ -14,8 +14,9 @@ import polars as pl
 from valuecast import columns as c
 from valuecast import moments
 from valuecast.errors import TaskError
+from valuecast.events.exact import exact
 from valuecast.events.log import EventLog
-from valuecast.tasks.query import Aggregate, columns_of
+from valuecast.tasks.query import Aggregate
 from valuecast.tasks.resolve import Resolver
 from valuecast.tasks.task import Task
 
@@ -128,7 +129,7 @@ def _totals(
             case "distinct":
                 total = paired[Resolver.VALUE].nunique(where=inside)
             case "sum":
-                total = paired[Resolver.VALUE].sum(where=inside)
+                total = exact(paired[Resolver.VALUE]).sum(where=inside)
         totals[name] = total.cast("float64")
     return log.collect(paired.group_by(list(c.KEY)).aggregate(**totals))
 
@@ -138,7 +139,9 @@ def _paired(events: ir.Table, log: EventLog, cutoffs: Sequence[datetime], window
     rows = []
     for at in cutoffs:
         bounds = {name: window.bounds(at, log) for name, window in windows.items()}
-        ends = {f"{name}_{which}": bound for name, pair in bounds.items() for which, bound in zip(("start", "end"), pair)}
+        ends = {
+            f"{name}_{which}": bound for name, pair in bounds.items() for which, bound in zip(("start", "end"), pair)
+        }
         first, last = min(start for start, _ in bounds.values()), max(end for _, end in bounds.values())
         rows.append({c.AT: at, "_first": first, "_last": last, **ends})
     grid = ibis.memtable(pl.DataFrame(rows, schema=dict.fromkeys(rows[0], pl.Datetime("us"))))

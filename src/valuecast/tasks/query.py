@@ -20,7 +20,27 @@ COMPARISONS: Final[dict[str, Callable[[Any, Any], Any]]] = {
     ">=": operator.ge,
 }
 KEYWORDS: Final = frozenset(
-    "and count days day distinct false in is last next not null of or over sum true when where".split()
+    [
+        "and",
+        "count",
+        "days",
+        "day",
+        "distinct",
+        "false",
+        "in",
+        "is",
+        "last",
+        "next",
+        "not",
+        "null",
+        "of",
+        "or",
+        "over",
+        "sum",
+        "true",
+        "when",
+        "where",
+    ]
 )
 
 Value = str | float | bool

@@ -27,7 +27,10 @@ from valuecast.tasks.query import (
     columns_of,
 )
 
-_OWN = {name: Kind.NUMBER if name == c.AMOUNT else Kind.STRING for name in CANONICAL_TYPES} | {c.TIME: None, c.BUCKET: None}
+_OWN = {name: Kind.NUMBER if name == c.AMOUNT else Kind.STRING for name in CANONICAL_TYPES} | {
+    c.TIME: None,
+    c.BUCKET: None,
+}
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,10 @@ class Resolver:
         Raises:
             TaskError: a column does not exist, or it does not hold what it is compared with.
         """
-        read = [*(columns_of(aggregate.where) if aggregate.where else ()), *([aggregate.column] if aggregate.column else ())]
+        read = [
+            *(columns_of(aggregate.where) if aggregate.where else ()),
+            *([aggregate.column] if aggregate.column else ()),
+        ]
         events = self.log.events
         for name, side in self._sides.items():
             wanted = sorted({self._place(column)[1] for column in read if self._place(column)[0] == name})
@@ -75,7 +81,9 @@ class Resolver:
             if kind := known.get((table, column.name)):
                 return table, column.name, kind
         names = {name if table == "events" else f"{table}.{name}" for table, name in known}
-        raise TaskError(f"the log has no column '{column}'", where=f"task '{self.task}'", remedy=suggest(str(column), names))
+        raise TaskError(
+            f"the log has no column '{column}'", where=f"task '{self.task}'", remedy=suggest(str(column), names)
+        )
 
     def _column(self, column: Column, events: ir.Table) -> ir.Column:
         table, name, _ = self._place(column)
@@ -85,7 +93,11 @@ class Resolver:
         kind = self._place(column)[2]
         given = Kind.BOOLEAN if isinstance(value, bool) else Kind.NUMBER if isinstance(value, float) else Kind.STRING
         if kind is not given:
-            remedy = {"string": "Write 'text' in single quotes.", "number": "Write a number.", "boolean": "Write true or false."}
+            remedy = {
+                "string": "Write 'text' in single quotes.",
+                "number": "Write a number.",
+                "boolean": "Write true or false.",
+            }
             raise TaskError(
                 f"'{column}' is a {kind} column, used as a {given}", where=f"task '{self.task}'", remedy=remedy[kind]
             )

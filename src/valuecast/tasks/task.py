@@ -73,8 +73,11 @@ class Task:
     def in_currency(self) -> bool:
         """Whether a score is money."""
         aggregate = self.question.aggregate
-        return self.kind == "amount" and aggregate.function == "sum" and aggregate.column is not None and (
-            aggregate.column.name == c.AMOUNT
+        return (
+            self.kind == "amount"
+            and aggregate.function == "sum"
+            and aggregate.column is not None
+            and (aggregate.column.name == c.AMOUNT)
         )
 
     @property
@@ -91,7 +94,9 @@ class Task:
             "net_value": Text("Spend less returns in the next {days} days", "未来{days}天净消费额（扣除退货）"),
         }
         days = self.targets[target]
-        return known.get(self.name, Text("{name} in the next {days} days", "未来{days}天 {name}")).format(name=self.name, days=days)
+        return known.get(self.name, Text("{name} in the next {days} days", "未来{days}天 {name}")).format(
+            name=self.name, days=days
+        )
 
     @property
     def horizon(self) -> timedelta:
@@ -101,18 +106,20 @@ class Task:
     @property
     def history(self) -> timedelta:
         """How much past a first cutoff wants: the longest window of eligibility, or else the longest horizon."""
-        return timedelta(days=max((condition.days for condition in self.question.when), default=max(self.question.days)))
+        return timedelta(
+            days=max((condition.days for condition in self.question.when), default=max(self.question.days))
+        )
 
 
 def churn(days: int, *, active: int | None = None) -> Task:
     """No purchase in the next ``days``. A score is the probability of that."""
-    question = Question(Aggregate("count", events=("purchase",)), (_days(days),), Comparison("=", 0.0))
+    question = Question(Aggregate("count", events=(c.PURCHASE,)), (_days(days),), Comparison("=", 0.0))
     return _task("churn", question, active)
 
 
 def purchase(days: int, *, where: str | None = None, active: int | None = None) -> Task:
     """At least one purchase (of what ``where`` says) in the next ``days``."""
-    wanted = Aggregate("count", events=("purchase",), where=parser.predicate(where) if where else None)
+    wanted = Aggregate("count", events=(c.PURCHASE,), where=parser.predicate(where) if where else None)
     return _task("purchase", Question(wanted, (_days(days),), Comparison(">", 0.0)), active)
 
 
@@ -123,9 +130,9 @@ def value(days: int | Sequence[int], *, net: bool = False, active: int | None = 
     """
     horizons = tuple(_days(d) for d in (days if isinstance(days, Sequence) else [days]))
     amount = Column(c.AMOUNT)
-    gross = Aggregate("sum", amount, ("purchase",), Compared(amount, ">", 0.0))
+    gross = Aggregate("sum", amount, (c.PURCHASE,), Compared(amount, ">", 0.0))
     if net:
-        return _task("net_value", Question(Aggregate("sum", amount, ("purchase", "return")), horizons), active)
+        return _task("net_value", Question(Aggregate("sum", amount, (c.PURCHASE, c.RETURN)), horizons), active)
     return _task("value", Question(gross, horizons), active)
 
 
@@ -174,5 +181,7 @@ def _task(name: str, question: Question, active: int | None) -> Task:
 def _days(days: object) -> int:
     whole = isinstance(days, (int, float)) and not isinstance(days, bool) and days == int(days)
     if not whole or not 1 <= days <= MAX_DAYS:  # type: ignore[operator]
-        raise TaskError(f"{days!r} is not a number of days", where="task", remedy=f"Give a whole number, 1 to {MAX_DAYS}.")
+        raise TaskError(
+            f"{days!r} is not a number of days", where="task", remedy=f"Give a whole number, 1 to {MAX_DAYS}."
+        )
     return int(days)  # type: ignore[call-overload, no-any-return]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from valuecast.tasks.splits import Round, Split, TimeSplit, UserSplit
 from valuecast.training.tables import Tables
 
 Progress = Callable[[str], None]
+SEASONS = timedelta(days=365)
 
 
 def fit(
@@ -95,13 +97,16 @@ class _Bench:
         held_out = [self._judged(target, days, each, choice.settings, number) for number, each in enumerate(choices)]
         model = self.method.fit(self.task, self._every(target, days), choice.settings, seed=self.seed)
         pairs = calibration.Pairs(*(np.concatenate(column) for column in zip(*held_out, strict=True)))
+        # By users, held-out folds share the cutoff of the test; by time they tell its level only if they span the seasons.
+        judged = [at for each in choices for at in each.validation]
+        levelled = isinstance(self.split, UserSplit) or max(judged) - min(judged) >= SEASONS
         facts: dict[str, Any] = {"settings": choice.settings, "trials": choice.trials}
         if self.task.kind == "binary":
-            calibrator = calibration.fit(pairs, scale=model.scale, seed=self.seed)
+            calibrator = calibration.fit(pairs, scale=model.scale, levelled=levelled, seed=self.seed)
             score, _, _ = calibrator(pairs.raw)
             level = band = None
         else:
-            calibrator, level = None, interval.fit_level(pairs)
+            calibrator, level = None, interval.fit_level(pairs, levelled=levelled)
             score = level(pairs.raw)
             band = interval.fit(score, pairs)
         facts["validation"] = measured(self.task.kind, pairs.truth, raw=pairs.raw, score=score)
@@ -121,7 +126,9 @@ class _Bench:
     def _part(self, target: str, days: int, rows: pl.Expr, choice: Round) -> Examples:
         kept = self.labelled.select(rows.alias("kept"))["kept"]
         truth = self.labelled[target].filter(kept).to_numpy()
-        return Examples(self.log.before(choice.known), self.table.filter(kept), truth, days, self._excluded(choice.fold))
+        return Examples(
+            self.log.before(choice.known), self.table.filter(kept), truth, days, self._excluded(choice.fold)
+        )
 
     def _every(self, target: str, days: int) -> Examples:
         known = self.log
@@ -133,7 +140,9 @@ class _Bench:
         if not isinstance(self.split, UserSplit):
             return frozenset()
         users = self.log.collect(self.log.events.select(c.USER).distinct())[c.USER]
-        return frozenset(user for user in users if self.split.holds(user) or (fold is not None and self.split.fold(user) == fold))
+        return frozenset(
+            user for user in users if self.split.holds(user) or (fold is not None and self.split.fold(user) == fold)
+        )
 
     def _judged(self, target: str, days: int, choice: Round, settings: Any, number: int) -> tuple[Any, Any, Any, Any]:
         """Raw scores of a round's validation rows by a model that has not seen them; truth, group and user."""

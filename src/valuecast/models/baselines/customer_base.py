@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -22,6 +22,10 @@ from valuecast.models.model import Choice, Examples, FloatArray, Scale, Settings
 from valuecast.tasks import Task, churn, value
 
 _PROCESSES: dict[str, ModuleType] = {"bgnbd": bgnbd, "paretonbd": paretonbd}
+_READ: dict[str, Callable[[Mapping[str, Any]], Any]] = {
+    "bgnbd": bgnbd.Parameters.from_dict,
+    "paretonbd": paretonbd.from_dict,
+}
 WEEK = 7.0  # the models' unit of time, as in the papers
 
 
@@ -87,8 +91,9 @@ class CustomerBase:
         return Choice({})
 
     def fit(self, task: Task, examples: Examples, settings: Settings, *, seed: int) -> CustomerBaseModel:
-        """Fit to everyone who had bought by the end of ``examples.log``, eligible or not: leaving out the silent
-        ones would hide that customers leave.
+        """Fit to everyone who had bought by the end of ``examples.log``, eligible or not.
+
+        Leaving out the silent ones would hide that customers leave.
         """
         known = rfm.customers(examples.log, examples.log.span.until)
         customers = rfm.summary(examples.log, known.filter(~pl.col(c.USER).is_in(list(examples.excluded))))
@@ -104,9 +109,10 @@ class CustomerBase:
     def load(self, folder: Path) -> CustomerBaseModel:
         """Read the parameters."""
         found = json.loads((folder / "parameters.json").read_text(encoding="utf-8"))
-        read: Callable[[Any], Any] = _PROCESSES[found["process"]].Parameters.from_dict
         values = gammagamma.Parameters.from_dict(found["values"]) if found["values"] else None
-        return CustomerBaseModel(found["process"], read(found["purchases"]), values, found["days"], found["fewer"])
+        return CustomerBaseModel(
+            found["process"], _READ[found["process"]](found["purchases"]), values, found["days"], found["fewer"]
+        )
 
 
 _BUYS_OR_NOT = tuple(
@@ -117,7 +123,9 @@ _BUYS_OR_NOT = tuple(
 
 def _arrays(table: pl.DataFrame) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
     """Frequency, recency and age in weeks, and mean value (0 where there is no repeat purchase)."""
-    frequency, recency, age = (table[name].to_numpy().astype(np.float64) for name in (rfm.FREQUENCY, rfm.RECENCY, rfm.AGE))
+    frequency, recency, age = (
+        table[name].to_numpy().astype(np.float64) for name in (rfm.FREQUENCY, rfm.RECENCY, rfm.AGE)
+    )
     mean = table[rfm.MONETARY].fill_null(0.0).fill_nan(0.0).to_numpy().astype(np.float64)
     return frequency, recency / WEEK, age / WEEK, mean
 

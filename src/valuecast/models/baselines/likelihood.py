@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import partial
 from typing import Any, Final, Self, TypeVar
 
 import numpy as np
@@ -30,6 +31,18 @@ _WIDEST: Final = 3.0
 _SHORT_OF_MAXIMUM: Final = 1e-3
 """How far below its maximum the log-likelihood may end, by a quadratic extrapolation."""
 _STARTS: Final = 3
+
+
+class UndeterminedError(FitError):
+    """The search found no maximum that the data determine.
+
+    Attributes:
+        reached: the largest log-likelihood met, with times and amounts scaled as for the search.
+    """
+
+    def __init__(self, what: str, *, where: str, remedy: str, reached: float) -> None:
+        super().__init__(what, where=where, remedy=remedy)
+        self.reached = reached
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,7 +205,14 @@ class Maximum:
 
 
 def maximise(
-    likelihood: Likelihood, rows: Rows, starts: Sequence[ArrayLike], *, names: Sequence[str], model: str, advice: str
+    likelihood: Likelihood,
+    rows: Rows,
+    starts: Sequence[ArrayLike],
+    *,
+    names: Sequence[str],
+    model: str,
+    advice: str,
+    at_least: float = -np.inf,
 ) -> Maximum:
     """Find the maximum of a likelihood from several starts, and refuse one that the data do not determine.
 
@@ -203,10 +223,11 @@ def maximise(
         names: the parameters, for messages.
         model: the name of the model, for messages.
         advice: remedy for a likelihood without a clear maximum.
+        at_least: what the log-likelihood is known to reach elsewhere: a maximum below it is none.
 
     Raises:
-        FitError: the search does not converge, a parameter tends to zero or infinity, or the maximum is so flat in
-            some direction that its place says nothing.
+        UndeterminedError: the search does not converge, a parameter tends to zero or infinity, or the maximum is so
+            flat in some direction that its place says nothing, or too low.
     """
     customers = float(rows.weight.sum())
 
@@ -225,27 +246,30 @@ def maximise(
         key=lambda search: float(search.fun),
     )
     point: Array = best.x
+    reached = -float(best.fun) * customers
+    refused = partial(UndeterminedError, where=model, remedy=advice, reached=reached)
     astray = [
         f"{name} to {'infinity' if value > 0 else 'zero'}"
         for name, value in zip(names, point, strict=True)
         if abs(value) > _BOUND - 0.5
     ]
     if astray:
-        what = f"the likelihood has no maximum: it grows with {' and '.join(astray)}"
-        raise FitError(what, where=model, remedy=advice)
+        raise refused(f"the likelihood has no maximum: it grows with {' and '.join(astray)}")
     information = customers * _curvature(lambda at: loss(at)[1], point)
     curvatures = np.linalg.eigvalsh(information)
     if not curvatures[-1] < _WORST_CONDITION * curvatures[0]:
-        raise FitError("the likelihood is flat: many parameters fit equally well", where=model, remedy=advice)
+        raise refused("the likelihood is flat: many parameters fit equally well")
     covariance = np.linalg.inv(information)
     slope = customers * loss(point)[1]
     if not slope @ covariance @ slope / 2 < _SHORT_OF_MAXIMUM:
-        raise FitError(f"the search for the maximum did not converge ({best.message})", where=model, remedy=advice)
+        raise refused(f"the search for the maximum did not converge ({best.message})")
     errors = np.sqrt(np.diag(covariance))
     unknown = [name for name, error in zip(names, errors, strict=True) if error > _WIDEST]
     if unknown:
-        raise FitError(f"the data do not determine {', '.join(unknown)}", where=model, remedy=advice)
-    return Maximum(-float(best.fun) * customers, np.exp(point), errors)
+        raise refused(f"the data do not determine {', '.join(unknown)}")
+    if reached < at_least:
+        raise refused(f"the likelihood has a higher value elsewhere, by a factor of exp({at_least - reached:.3g})")
+    return Maximum(reached, np.exp(point), errors)
 
 
 def _curvature(slope: Callable[[Array], Array], point: Array, step: float = 1e-4) -> Array:
@@ -255,7 +279,16 @@ def _curvature(slope: Callable[[Array], Array], point: Array, step: float = 1e-4
 
 
 def fit_histories(
-    kind: type[_E], likelihood: Likelihood, data: Rows, *, times: frozenset[str], model: str, advice: str, seed: int
+    kind: type[_E],
+    likelihood: Likelihood,
+    data: Rows,
+    *,
+    times: frozenset[str],
+    rates: frozenset[str] = frozenset(),
+    model: str,
+    advice: str,
+    seed: int,
+    at_least: float = -np.inf,
 ) -> _E:
     """Fit a model of purchase histories (x, t_x, T).
 
@@ -264,12 +297,15 @@ def fit_histories(
         likelihood: of histories, given the parameters.
         data: what ``histories`` returned.
         times: the parameters that are times.
+        rates: the parameters that are 1/time.
         model: the name of the model, for messages.
         advice: remedy for a likelihood without a clear maximum.
         seed: of the starting points after the first.
+        at_least: see ``maximise``; ``UndeterminedError.reached`` of another fit to the same data is in the same unit.
 
     Raises:
-        FitError: nobody bought again, the histories are too few or too alike, or see ``maximise``.
+        FitError: nobody bought again, or the histories are too few or too alike.
+        UndeterminedError: see ``maximise``.
     """
     x, t_x, age = data.columns
     if not x.any():
@@ -282,8 +318,8 @@ def fit_histories(
     scaled = replace(data, columns=(x, t_x / scale, age / scale))
     scatter = np.random.default_rng(seed).normal(size=(_STARTS, len(names)))
     scatter[0] = 0
-    found = maximise(likelihood, scaled, list(scatter), names=names, model=model, advice=advice)
-    unit = np.array([scale if name in times else 1.0 for name in names])
+    found = maximise(likelihood, scaled, list(scatter), names=names, model=model, advice=advice, at_least=at_least)
+    unit = np.array([scale if name in times else 1 / scale if name in rates else 1.0 for name in names])
     # The likelihood is a density of x purchase times: its unit is 1/time^x.
     return in_unit(kind, found, unit, shift=-float(data.weight @ x) * np.log(scale))
 

@@ -1,0 +1,176 @@
+"""What a log holds, in numbers that show whether it was read as it was meant."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any, Final
+
+import ibis
+import ibis.expr.types as ir
+import polars as pl
+
+from valuecast import columns as c
+from valuecast.events.log import EventLog, SideTable
+from valuecast.events.schema import Kind
+from valuecast.language import Text
+
+_QUANTILES: Final = (0.5, 0.9, 0.99)
+_TOP: Final = 3
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a log holds.
+
+    Attributes:
+        facts: a name and a value each.
+        events: one row per event type: ``event, events, users, amount, mean_amount, first, last``.
+        fields: one row per field and attribute: ``field, type, missing`` (share), ``distinct, values`` (the most
+            frequent ones with their shares, or least, median and largest of a number).
+    """
+
+    facts: list[tuple[Text, str]]
+    events: pl.DataFrame
+    fields: pl.DataFrame
+
+
+def describe(log: EventLog) -> Description:
+    """Describe a log, cut or whole."""
+    events = log.events
+    by_type = log.collect(
+        events.group_by(c.EVENT)
+        .aggregate(
+            events=events.count(),
+            users=events[c.USER].nunique(),
+            amount=events[c.AMOUNT].sum(),
+            mean_amount=events[c.AMOUNT].mean(),
+            first=events[c.TIME].min(),
+            last=events[c.TIME].max(),
+        )
+        .order_by(ibis.desc("events"), c.EVENT)
+    )
+    fields = [_field(log, events, name, kind, shown=name) for name, kind in log.fields.items()]
+    for side, table in (("items", log.items), ("users", log.users)):
+        if table is not None:
+            fields += [
+                _field(log, table.table, name, kind, shown=f"{side}.{name}") for name, kind in table.attributes.items()
+            ]
+    schema = {"field": pl.String, "type": pl.String, "missing": pl.Float64, "distinct": pl.Int64, "values": pl.String}
+    return Description(_facts(log), by_type, pl.DataFrame(fields, schema=schema, orient="row"))
+
+
+def _facts(log: EventLog) -> list[tuple[Text, str]]:
+    events = log.events
+    filled = {name: events[name].notnull().mean() for name in (c.ITEM, c.AMOUNT, c.ORDER)}
+    total = log.collect(
+        events.aggregate(
+            events=events.count(),
+            users=events[c.USER].nunique(),
+            items=events[c.ITEM].nunique(),
+            orders=events[c.ORDER].nunique(),
+            **{f"with_{name}": share for name, share in filled.items()},
+        )
+    ).row(0, named=True)
+    stated = log.span.stated
+    facts = [
+        (Text("Events", "事件数"), f"{total['events']:,}"),
+        (Text("Users", "用户数"), f"{total['users']:,}"),
+        (Text("Items", "商品数"), f"{total['items']:,}"),
+        (Text("Orders", "订单数"), f"{total['orders']:,}"),
+        (Text("Known from", "已知起点"), f"{log.span.start}"),
+        (
+            Text(
+                "Known until" if stated else "Known until (not stated: just after the last event)",
+                "已知终点" if stated else "已知终点（未声明：取最后一个事件之后）",
+            ),
+            f"{log.span.until}",
+        ),
+        (Text("Days", "天数"), f"{log.span.days:,.1f}"),
+        *_gaps(log),
+        *_per_user(log),
+    ]
+    names = {c.ITEM: ("an item", "商品"), c.AMOUNT: ("an amount", "金额"), c.ORDER: ("an order", "订单")}
+    for name, (en, zh) in names.items():
+        facts.append((Text(f"Events with {en}", f"有{zh}的事件占比"), f"{total[f'with_{name}'] or 0:.1%}"))
+    for text, side in (
+        (Text("Users with attributes", "有属性的用户占比"), log.users),
+        (Text("Items with attributes", "有属性的商品占比"), log.items),
+    ):
+        if side is not None:
+            facts.append((text, f"{_covered(log, side):.1%}"))
+    return facts
+
+
+def _gaps(log: EventLog) -> list[tuple[Text, str]]:
+    """Days of the span without any event, and the longest run of them: an export with a hole shows here."""
+    seen = set(log.collect(log.events.select(day=log.events[c.TIME].date()).distinct())["day"].to_list())
+    first, last = log.span.start.date(), (log.span.until - timedelta(microseconds=1)).date()
+    days = [first + timedelta(days=at) for at in range((last - first).days + 1)]
+    empty = [day for day in days if day not in seen]
+    facts = [(Text("Days without any event", "没有任何事件的天数"), f"{len(empty):,} / {len(days):,}")]
+    start, length = _longest_run(empty)
+    if start is not None and length > 1:
+        end = start + timedelta(days=length - 1)
+        facts.append((Text("Longest gap", "最长空档"), f"{start} – {end} ({length:,})"))
+    return facts
+
+
+def _longest_run(days: list[date]) -> tuple[date | None, int]:
+    best: tuple[date | None, int] = (None, 0)
+    start, length = None, 0
+    for at, day in enumerate(days):
+        follows = at > 0 and day - days[at - 1] == timedelta(days=1)
+        start, length = (start, length + 1) if follows else (day, 1)
+        if length > best[1]:
+            best = (start, length)
+    return best
+
+
+def _per_user(log: EventLog) -> list[tuple[Text, str]]:
+    counts = log.events.group_by(c.USER).aggregate(n=log.events.count())
+    found = log.collect(
+        counts.aggregate(
+            **{f"q{share}": counts["n"].quantile(share) for share in _QUANTILES},
+            mean=counts["n"].mean(),
+            most=counts["n"].max(),
+        )
+    ).row(0, named=True)
+    if found["most"] is None:
+        return []
+    quantiles = ", ".join(f"{share:.0%}: {found[f'q{share}']:,.0f}" for share in _QUANTILES)
+    return [
+        (Text("Events per user, mean", "每用户事件数，均值"), f"{found['mean']:,.1f}"),
+        (Text("Events per user, quantiles", "每用户事件数，分位数"), f"{quantiles}, max: {found['most']:,}"),
+    ]
+
+
+def _covered(log: EventLog, side: SideTable) -> float:
+    keys = log.events.select(side.key).filter(lambda table: table[side.key].notnull()).distinct()
+    known = side.table.select(side.key).distinct()
+    found = log.collect(keys.aggregate(every=keys.count())).item()
+    met = log.collect(keys.semi_join(known, side.key).count().as_table()).item()
+    return float(met) / found if found else 0.0
+
+
+def _field(log: EventLog, table: ir.Table, name: str, kind: Kind, *, shown: str) -> tuple[Any, ...]:
+    column = table[name]
+    rows, missing, distinct = log.collect(
+        table.aggregate(n=table.count(), missing=column.isnull().sum(), distinct=column.nunique())
+    ).row(0)
+    share = (missing or 0) / rows if rows else 0.0
+    return shown, kind.value, share, distinct, _values(log, table, name, kind) if distinct else ""
+
+
+def _values(log: EventLog, table: ir.Table, name: str, kind: Kind) -> str:
+    given = table.filter(table[name].notnull())
+    column = given[name]
+    if kind is Kind.NUMBER:
+        least, median, most = log.collect(given.aggregate(a=column.min(), b=column.quantile(0.5), c=column.max())).row(
+            0
+        )
+        return f"{least:g} … {median:g} … {most:g}"
+    counts = given.group_by(name).aggregate(n=given.count())
+    shares = counts.mutate(share=counts["n"] / counts["n"].sum())
+    top = log.collect(shares.order_by(ibis.desc("n"), name).limit(_TOP))
+    return ", ".join(f"{row[name]} ({row['share']:.1%})" for row in top.iter_rows(named=True))
