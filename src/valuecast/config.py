@@ -37,7 +37,7 @@ class Data:
 
 @dataclass(frozen=True)
 class SplitBy:
-    """How models are chosen and tested: by time (``every``, ``validation``, ``rounds``) or by users (``at``, ``holdout``)."""
+    """How models are chosen and tested: by time (``every``, ``validation``, ``rounds``) or by users (the others)."""
 
     by: Literal["time", "users"] = "time"
     every: int = 15
@@ -128,23 +128,28 @@ def build(kind: type[T], found: Mapping[str, Any], *, where: str) -> T:
 def _value(hint: Any, value: Any, *, where: str) -> Any:
     options = get_args(hint)
     if isinstance(hint, UnionType):
-        return _value(next(option for option in options if option is not type(None)), value, where=where)
+        hint = next(option for option in options if option is not type(None))
+        return _value(hint, value, where=where)
     if is_dataclass(hint) and isinstance(hint, type):
         if not isinstance(value, Mapping):
             raise ConfigError(f"{value!r} is not a table", where=where, remedy="Write it as a TOML table.")
         return build(hint, value, where=where)
-    if get_origin(hint) is Literal:
-        if value not in options:
-            raise ConfigError(f"{value!r}", where=where, remedy=f"Use one of: {', '.join(map(str, options))}.")
-        return value
     if get_origin(hint) is tuple:
         if not isinstance(value, list):
             raise ConfigError(f"{value!r} is not a list", where=where, remedy="Write it in square brackets.")
         return tuple(_value(options[0], each, where=where) for each in value)
+    if get_origin(hint) is Literal:
+        if value not in options:
+            raise ConfigError(f"{value!r}", where=where, remedy=f"Use one of: {', '.join(map(str, options))}.")
+        return value
+    return _scalar(hint, value, where=where)
+
+
+def _scalar(hint: type, value: Any, *, where: str) -> Any:
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        value = float(value)
     if hint is str and hasattr(value, "isoformat"):  # TOML has dates of its own
-        return value.isoformat()
+        value = value.isoformat()
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
         spoken = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
         raise ConfigError(f"{value!r} is not {spoken[hint]}", where=where, remedy=f"Write {spoken[hint]}.")

@@ -47,7 +47,7 @@ class ConfigError(ValuecastError):
     """A recipe or option that is not understood."""
 
 
-class MissingExtra(ValuecastError):
+class MissingExtraError(ValuecastError):
     """A package that is an extra and is not installed."""
 
     def __init__(self, package: str, *, install: str, purpose: str) -> None:

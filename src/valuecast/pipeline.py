@@ -16,7 +16,7 @@ from valuecast.errors import ConfigError
 from valuecast.evaluation.comparison import compare
 from valuecast.evaluation.ladder import Ladder, climb
 from valuecast.evaluation.page import page
-from valuecast.evaluation.slices import slices_of
+from valuecast.evaluation.slices import check_fields, slices_of
 from valuecast.events import datasets
 from valuecast.events.ingest import ingest
 from valuecast.events.log import EventLog
@@ -68,7 +68,10 @@ def run(recipe: Recipe, *, out: Path, base: Path, command: str, say: Say, predic
     for rung in recipe.rungs:
         method(rung)
     split = split_of(recipe.split)
+    if predict:
+        _check_predict(recipe, split)
     log = _log(recipe.data, out=out, base=base, say=say)
+    check_fields(log, recipe.slices)
     tables = Tables()
     ladders = [
         climb(
@@ -106,7 +109,8 @@ def split_of(how: SplitBy) -> Split:
         return TimeSplit(every=how.every, validation=how.validation, rounds=how.rounds)
     if how.at is None:
         raise ConfigError("a split by users wants its cutoff", where="split", remedy='Add at = "1997-09-30".')
-    return UserSplit(at=how.at, holdout=how.holdout, folds=how.folds)
+    at = moments.text(moment(how.at, where="split: at"))
+    return UserSplit(at=at, holdout=how.holdout, folds=how.folds)
 
 
 def mapping_of(data: Data, *, base: Path) -> Mapping:
@@ -123,6 +127,21 @@ def mapping_of(data: Data, *, base: Path) -> Mapping:
     if data.sources:
         return Mapping.read(base / data.sources)
     return datasets.mapping(data.dataset or "", path=base / data.path if data.path else None)
+
+
+def _check_predict(recipe: Recipe, split: Split) -> None:
+    """Check before the long part what would only be read after it."""
+    if recipe.predict is None:
+        return
+    if isinstance(split, UserSplit):
+        raise ConfigError(
+            "a split by users tests on held-out users; its models are not for later moments",
+            where="predict",
+            remedy="Leave [predict] out, or split by time.",
+        )
+    moment(recipe.predict.at, where="predict: at")
+    if recipe.predict.rung:
+        method(recipe.predict.rung)
 
 
 def _log(data: Data, *, out: Path, base: Path, say: Say) -> EventLog:
@@ -160,12 +179,7 @@ def _scores(
 ) -> list[Path]:
     """Refit the best rung of each task on everything known before the moment, and score everyone there."""
     wanted = recipe.predict
-    if wanted is None or isinstance(split, UserSplit):
-        raise ConfigError(
-            "a split by users tests on held-out users; its models are not for later moments",
-            where="predict",
-            remedy="Leave [predict] out, or split by time.",
-        )
+    assert wanted is not None
     at = moment(wanted.at)
     parts, tables = [], Tables()
     for ladder in ladders:
@@ -179,19 +193,30 @@ def _scores(
     return [out / "models", path]
 
 
+_WRITERS: dict[str, Callable[[pl.DataFrame, Path], object]] = {
+    ".csv": pl.DataFrame.write_csv,
+    ".parquet": pl.DataFrame.write_parquet,
+}
+
+
+def check_table(path: Path) -> None:
+    """Check that a table can be written as the name says, before anything is computed.
+
+    Raises:
+        ConfigError: the name ends in neither ``.csv`` nor ``.parquet``.
+    """
+    if path.suffix not in _WRITERS:
+        raise ConfigError(f"'{path.name}' ends in neither .csv nor .parquet", where="--out", remedy="Rename it.")
+
+
 def write_table(frame: pl.DataFrame, path: Path) -> None:
     """Write a table as its name says: ``.csv`` or ``.parquet``; the file appears whole or not at all.
 
     Raises:
         ConfigError: another ending.
     """
-    writers: dict[str, Callable[[pl.DataFrame, Path], object]] = {
-        ".csv": pl.DataFrame.write_csv,
-        ".parquet": pl.DataFrame.write_parquet,
-    }
-    if path.suffix not in writers:
-        raise ConfigError(f"'{path.name}' ends in neither .csv nor .parquet", where="--out", remedy="Rename it.")
+    check_table(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}")
-    writers[path.suffix](frame, draft)
+    _WRITERS[path.suffix](frame, draft)
     draft.replace(path)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from valuecast.errors import MissingExtra, SourceError
+from valuecast.errors import MissingExtraError, SourceError
 from valuecast.events import datasets
 from valuecast.events.ingest import ingest
 from valuecast.events.log import EventLog
@@ -34,7 +34,7 @@ def test_a_name_or_a_path_that_does_not_fit(tmp_path: Path) -> None:
 )
 def test_a_package_that_is_not_installed(name: str, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    with pytest.raises(MissingExtra, match=command):
+    with pytest.raises(MissingExtraError, match=command):
         datasets.mapping(name)
 
 

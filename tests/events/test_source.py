@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.ingested import BASIC, mapped, write
-from valuecast.errors import MissingExtra, ValuecastError
+from valuecast.errors import MissingExtraError, ValuecastError
 from valuecast.events.source import Mapping
 
 TOML = """
@@ -80,7 +80,7 @@ def test_flags_and_toml_make_the_same_mapping(tmp_path: Path) -> None:
 def test_a_path_inside_a_package_is_found_without_importing_it(tmp_path: Path) -> None:
     found = mapped(tmp_path, {"path": "package:valuecast/events/recipes/cdnow.toml"}).sources[0].path
     assert Path(found).is_file()
-    with pytest.raises(MissingExtra, match="pip install --no-deps shopdata==1"):
+    with pytest.raises(MissingExtraError, match="pip install --no-deps shopdata==1"):
         mapped(tmp_path, {"path": "package:shopdata/x.csv"}, install="pip install --no-deps shopdata==1")
 
 

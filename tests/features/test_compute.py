@@ -275,7 +275,7 @@ def _habits(spec: FeatureSet, rows: Sequence[Row]) -> dict[str, float | None]:
 
 def _calendar(at: datetime) -> dict[str, float | None]:
     turn = 2 * math.pi * (at.timetuple().tm_yday - 1) / 365.25
-    return {"weekday": at.isoweekday(), "season_sin": math.sin(turn), "season_cos": math.cos(turn)}
+    return {"season_sin": math.sin(turn), "season_cos": math.cos(turn)}
 
 
 # --- the tests --------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -70,7 +71,7 @@ def test_scores_are_a_table_with_one_row_per_user_and_target(
         bounds = part.group_by("tier").agg(pl.col("score").min().alias("least"), pl.col("score").max().alias("most"))
         by_tier = {row["tier"]: row for row in bounds.iter_rows(named=True)}
         present = [by_tier[tier] for tier in ("low", "medium", "high") if tier in by_tier]
-        assert all(one["most"] <= other["least"] for one, other in zip(present, present[1:], strict=False))
+        assert all(one["most"] <= other["least"] for one, other in pairwise(present))
     if TASKS[task].kind == "binary":
         assert numbers.min() >= 0
         assert numbers.max() <= 1

@@ -9,7 +9,7 @@ from valuecast.errors import ConfigError
 from valuecast.evaluation.ladder import Ladder, Result, described
 from valuecast.evaluation.outcomes import outcomes, truths
 from valuecast.evaluation.page import page
-from valuecast.evaluation.slices import slices_of
+from valuecast.evaluation.slices import check_fields, slices_of
 from valuecast.events.log import EventLog
 from valuecast.language import Text
 from valuecast.models.predictor import Predictor
@@ -48,15 +48,16 @@ def evaluate(
         names = [model.name for model in models]
         models = {
             name if names.count(name) == 1 else f"{name} {i + 1}": model
-            for i, (name, model) in enumerate(zip(names, models))
+            for i, (name, model) in enumerate(zip(names, models, strict=True))
         }
     if not models:
         raise ConfigError("no model to test", remedy="Give at least one.")
+    check_fields(log, slices)
     by_task: dict[Task, list[Result]] = {}
     for name, model in models.items():
         known = by_task.setdefault(model.task, [])
         found = outcomes(model, log, when, truth=truths(model.task, log, when))
-        known.append(Result(name, when, found, heads=described(model), facts=model.facts))
+        known.append(Result(name, when, found, heads=described(model, when), facts=model.facts))
     first = next(iter(models.values()))
     ladders = [Ladder(task, first.split, tuple(results)) for task, results in by_task.items()]
     title = Text("Evaluation at {at}", "{at} 的评估").format(at=moments.text(when))

@@ -7,10 +7,11 @@ differences are taken to is the rung that did best on the validation cutoffs.
 from __future__ import annotations
 
 import hashlib
-import json
+import math
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,9 @@ import polars as pl
 from valuecast import artifact, moments
 from valuecast import columns as c
 from valuecast.errors import ConfigError, FitError, ModelError
-from valuecast.evaluation.outcomes import outcomes, truths
+from valuecast.evaluation.outcomes import TRUTH, outcomes, truths
 from valuecast.events.log import EventLog
-from valuecast.metrics.registry import PRIMARY, measure
+from valuecast.metrics.registry import PRIMARY, Measure, measure
 from valuecast.models.predictor import Predictor
 from valuecast.models.registry import method
 from valuecast.moments import Moment, moment
@@ -81,16 +82,23 @@ class Ladder:
                 found[rung] = every.filter(pl.col(c.TARGET) == target).sort(c.AT, c.USER)
         return found
 
+    def primary(self, target: str) -> Measure:
+        """The measure that puts the rungs in order; amounts that can be negative have no Gini."""
+        truth = next(iter(self.fitted(target).values()), pl.DataFrame({TRUTH: [0.0]}))[TRUTH]
+        signed = bool((truth < 0).any())
+        return measure("spearman" if signed else PRIMARY[self.task.kind])
+
     def best(self, target: str) -> str:
         """The rung that did best on the validation cutoffs, on average over the origins.
 
         Raises:
             FitError: no rung fitted at every origin.
         """
-        chosen = measure(PRIMARY[self.task.kind])
+        chosen = self.primary(target)
         merits = {}
         for rung in self.fitted(target):
-            values = [result.heads[target]["validation"][chosen.name] for result in self.results if result.rung == rung]
+            found = [result.heads[target]["validation"][chosen.name] for result in self.results if result.rung == rung]
+            values = [math.nan if value is None else value for value in found]
             merits[rung] = chosen.merit(sum(values) / len(values))
         if not merits:
             reasons = "; ".join(f"{result.rung}: {result.reason}" for result in self.results if result.reason)
@@ -135,13 +143,14 @@ def climb(
             "no test cutoff", where="origins", remedy='Give at least one, such as origins = ["2011-09-10"].'
         )
     results = []
-    for at in map(moment, origins):
+    for at in [moment(origin, where="origins") for origin in origins]:
         truth = truths(task, log, at)
         known = log if isinstance(split, UserSplit) else log.before(at)
         for rung in rungs:
             method(rung)  # a name that does not exist is an error of the recipe, not a rung that does not fit
             say(f"{task.name} at {moments.text(at)}: {rung}")
-            place = cache and cache / _digest(task, known, log, rung, at, split, seed)
+            asked = (known.fingerprint, log.fingerprint, str(task), rung, moments.text(at), repr(split), seed)
+            place = cache and cache / _digest(asked)
             result = _kept(place, rung, at) if place else None
             if result is None:
                 result = _attempt(task, log, known, truth, rung=rung, at=at, split=split, seed=seed, tables=tables)
@@ -169,27 +178,17 @@ def _attempt(
     except FitError as error:
         return Result(rung, at, None, reason=str(error), seconds=time.perf_counter() - start)
     found = outcomes(predictor, log, at, truth=truth)
-    return Result(rung, at, found, None, time.perf_counter() - start, described(predictor), predictor.facts)
+    return Result(rung, at, found, None, time.perf_counter() - start, described(predictor, at), predictor.facts)
 
 
-def described(predictor: Predictor) -> dict[str, Any]:
-    """For each target: settings, metrics on validation, and how scores are calibrated."""
-    return {target: {**head.facts, "calibrator": head.calibration} for target, head in predictor.heads.items()}
+def described(predictor: Predictor, at: datetime) -> dict[str, Any]:
+    """For each target: settings, metrics on validation, and how scores are calibrated at a moment."""
+    return {target: {**head.facts, "calibration": head.calibration(at)} for target, head in predictor.heads.items()}
 
 
-def _digest(task: Task, known: EventLog, log: EventLog, rung: str, at: datetime, split: Split, seed: int) -> str:
-    parts = (
-        known.fingerprint,
-        log.fingerprint,
-        str(task),
-        rung,
-        moments.text(at),
-        type(split).__name__,
-        json.dumps(asdict(split), default=str),
-        seed,
-        artifact.versions(),
-        artifact.code_digest(),
-    )
+def _digest(asked: tuple[object, ...]) -> str:
+    """A result is kept under what was asked, and of which code: another version does it again."""
+    parts = (*asked, artifact.versions(), artifact.code_digest())
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:24]
 
 
@@ -198,6 +197,7 @@ def _keep(result: Result, place: Path) -> None:
         if result.outcomes is not None:
             result.outcomes.write_parquet(draft / "outcomes.parquet")
 
+    shutil.rmtree(place, ignore_errors=True)  # what is there was asked for and found damaged
     facts = {name: getattr(result, name) for name in ("rung", "reason", "seconds", "heads", "facts")}
     artifact.save(place, kind=KIND, facts={"result": facts}, write=write)
 

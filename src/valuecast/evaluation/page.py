@@ -14,7 +14,7 @@ from valuecast.evaluation.ladder import Ladder
 from valuecast.evaluation.outcomes import TRUTH
 from valuecast.events.log import EventLog
 from valuecast.language import Text
-from valuecast.metrics.registry import PRIMARY, Kind, measure, measures
+from valuecast.metrics.registry import Kind, measures
 from valuecast.models.registry import METHODS
 from valuecast.report.blocks import Block, Column, Fact, Notice, Paragraph, Report, Section, Table
 from valuecast.tasks.splits import UserSplit
@@ -84,7 +84,7 @@ def _target(
 ) -> tuple[Section, list[Fact]]:
     kind, task = ladder.task.kind, ladder.task
     rungs, best = ladder.fitted(target), ladder.best(target)
-    primary = measure(PRIMARY[kind])
+    primary = ladder.primary(target)
     compared = compare(rungs, kind=kind, reference=best, seed=seed)
     chosen = rungs[best]
     truth = chosen[TRUTH]
@@ -137,14 +137,14 @@ def _target(
 
 
 def _metrics_table(compared: pl.DataFrame, ladder: Ladder, target: str, best: str) -> Table:
-    kind = ladder.task.kind
+    kind, first = ladder.task.kind, ladder.primary(target)
     rows = []
     for rung in ladder.rungs:
         row: dict[str, object] = {RUNG: rung, "reason": None}
         for entry in compared.filter(pl.col(RUNG) == rung).iter_rows(named=True):
             name = entry[METRIC]
             row |= {name: entry["value"], f"{name}_low": entry["value_low"], f"{name}_high": entry["value_high"]}
-            if name == PRIMARY[kind] and rung != best:
+            if name == first.name and rung != best:
                 ends = {"apart": "difference", "apart_low": "difference_low", "apart_high": "difference_high"}
                 row |= {key: entry[value] for key, value in ends.items()}
         row["seconds"] = sum(result.seconds for result in ladder.results if result.rung == rung)
@@ -153,7 +153,6 @@ def _metrics_table(compared: pl.DataFrame, ladder: Ladder, target: str, best: st
         )
         rows.append(row)
     frame = pl.DataFrame(rows, infer_schema_length=None)
-    first = measure(PRIMARY[kind])
     columns = [Column(RUNG, Text("Rung", "方法"), words={name: rung_label(name) for name in ladder.rungs})]
     for each in measures(kind):
         columns.append(Column(each.name, each.label, each.format, interval=each.name == first.name))
@@ -237,15 +236,15 @@ def _slice_tables(
 def _notices(ladders: Sequence[Ladder], log: EventLog) -> list[Notice]:
     found = []
     if log.about:
-        found.append(Notice(log.about if isinstance(log.about, Text) else Text(log.about, log.about), "warning"))
+        found.append(Notice(log.about, "warning"))
     for ladder in ladders:
         if isinstance(ladder.split, UserSplit):
             found.append(
                 Notice(
                     Text(
-                        f"{ladder.task.name}: split by users, not by time: one cutoff, {ladder.split.holdout:.0%} of the users "
-                        "held out. It says how well the model reads other customers of the same season, not how well it "
-                        "foresees a later one. Do not compare it with splits by time.",
+                        f"{ladder.task.name}: split by users, not by time: one cutoff, {ladder.split.holdout:.0%} of the "
+                        "users held out. It says how well the model reads other customers of the same season, not how "
+                        "well it foresees a later one. Do not compare it with splits by time.",
                         f"{ladder.task.name}：按用户而非按时间划分：单一时点，留出 {ladder.split.holdout:.0%} 的用户。"
                         "它衡量的是对同一时期其他客户的判断，而非对未来时期的预测，不可与按时间划分的结果比较。",
                     ),
@@ -258,8 +257,8 @@ def _notices(ladders: Sequence[Ladder], log: EventLog) -> list[Notice]:
                 found.append(
                     Notice(
                         Text(
-                            f"{ladder.task.name}: the log holds no full earlier year before the test cutoff, so no model has seen "
-                            "this season before: its intervals are indicative.",
+                            f"{ladder.task.name}: the log holds no full earlier year before the test cutoff, so no "
+                            "model has seen this season before: its intervals are indicative.",
                             f"{ladder.task.name}：测试时点之前的日志不足一整年，模型没有见过同一季节，区间仅供参考。",
                         )
                     )
@@ -281,7 +280,7 @@ def _making(ladders: Sequence[Ladder]) -> Section:
                         "at": moments.text(result.at),
                         "examples": result.facts["examples"],
                         "cutoffs": len(how["refitted_on"]),
-                        "calibrator": head["calibrator"],
+                        "calibration": head["calibration"],
                         "settings": ", ".join(f"{k}={_short(v)}" for k, v in head["settings"].items()),
                     }
                 )
@@ -295,7 +294,7 @@ def _making(ladders: Sequence[Ladder]) -> Section:
                         Column("at", Text("Fitted before", "拟合截止")),
                         Column("examples", Text("Examples", "样本数"), "integer"),
                         Column("cutoffs", Text("Cutoffs", "时点数"), "integer"),
-                        Column("calibrator", Text("Calibration", "校准")),
+                        Column("calibration", Text("Calibration", "校准")),
                         Column("settings", Text("Settings chosen on validation", "验证集上选定的设置")),
                     ),
                     Text(ladder.task.name, ladder.task.name),
@@ -303,9 +302,9 @@ def _making(ladders: Sequence[Ladder]) -> Section:
             )
     words = Paragraph(
         Text(
-            "Settings, calibration and the reference were chosen on validation cutoffs, the latest whose horizon ends before "
-            "the test cutoff; then each rung was refitted on every cutoff whose horizon ends before it. Nothing was chosen "
-            "on the test cutoff.",
+            "Settings, calibration and the reference were chosen on validation cutoffs, the latest whose horizon ends "
+            "before the test cutoff; then each rung was refitted on every cutoff whose horizon ends before it. Nothing "
+            "was chosen on the test cutoff.",
             "设置、校准和参照方法均在验证时点（预测窗口在测试时点之前结束的最近时点）上选定；随后用测试时点之前窗口已结束的全部时点重新拟合。"
             "测试时点上没有做任何选择。",
         )

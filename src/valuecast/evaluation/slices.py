@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import timedelta
 
 import ibis
 import polars as pl
@@ -28,6 +29,18 @@ def slices_of(log: EventLog, ladders: Iterable[Ladder], fields: Sequence[str]) -
     return {field: slice_of(log, keys, field) for field in fields}
 
 
+def check_fields(log: EventLog, fields: Sequence[str]) -> None:
+    """Check that results can be broken down by each field.
+
+    Raises:
+        LogError: the log has no such field.
+    """
+    schema = {name for name in log.schema if not name.startswith("items.")}
+    for field in fields:
+        if field not in schema:
+            raise LogError(f"no field '{field}' to slice by", where=log.origin, remedy=suggest(field, schema))
+
+
 def slice_of(log: EventLog, keys: pl.DataFrame, field: str) -> pl.DataFrame:
     """Return the value of ``field`` of each user as it was known before ``at``.
 
@@ -43,12 +56,11 @@ def slice_of(log: EventLog, keys: pl.DataFrame, field: str) -> pl.DataFrame:
     Raises:
         LogError: the log has no such field.
     """
-    schema = {name: kind for name, kind in log.schema.items() if not name.startswith("items.")}
-    if field not in schema:
-        raise LogError(f"no field '{field}' to slice by", where=log.origin, remedy=suggest(field, schema))
-    given = ibis.memtable(keys.select(c.KEY))
+    check_fields(log, [field])
+    # What is dated exactly `at` was not known before it.
+    given = ibis.memtable(keys.select(*c.KEY, (pl.col(c.AT) - timedelta(microseconds=1)).alias("_known")))
     if field.startswith("users.") and log.users is not None:
-        table = attributed(given, log.users, [field.removeprefix("users.")], by=c.AT, row=c.KEY)
+        table = attributed(given, log.users, [field.removeprefix("users.")], by="_known", row=c.KEY)
         found = log.collect(table.select(*c.KEY, table[field.removeprefix("users.")].name("value")))
     else:
         events = log.events.filter(log.events[field].notnull())
@@ -58,7 +70,7 @@ def slice_of(log: EventLog, keys: pl.DataFrame, field: str) -> pl.DataFrame:
         ranked = paired.mutate(_rank=ibis.row_number().over(latest))
         found = log.collect(ranked.filter(ranked["_rank"] == 0).select(*c.KEY, "value"))
     joined = keys.select(c.KEY).join(found, on=list(c.KEY), how="left")
-    return joined.with_columns(_grouped(joined["value"], Kind(schema[field])).alias("value"))
+    return joined.with_columns(_grouped(joined["value"], Kind(log.schema[field])).alias("value"))
 
 
 def _grouped(values: pl.Series, kind: Kind) -> pl.Series:

@@ -25,7 +25,7 @@ def mapping(name: str, *, path: Path | None = None) -> Mapping:
 
     Raises:
         SourceError: there is no such data set, or its path is missing or has no meaning.
-        MissingExtra: the package that holds its files is not installed.
+        MissingExtraError: the package that holds its files is not installed.
     """
     recipes = _recipes()
     if name not in recipes:

@@ -19,7 +19,7 @@ from valuecast.events.planning import Bound
 from valuecast.events.rows import Plan
 from valuecast.events.schema import CANONICAL_TYPES, Kind, Span, identified, literal, quote
 from valuecast.events.sides import Taken
-from valuecast.events.source import Mapping, Side, Source
+from valuecast.events.source import Mapping, Side, Source, place
 from valuecast.events.staging import open_files, stage
 from valuecast.events.store import Contents, SideFile
 from valuecast.events.summary import Account, Summary
@@ -133,7 +133,7 @@ def _name(mapping: Mapping, table: str, mapped: Source | Side, number: int) -> s
 
 def _part(run: _Run, table: str, mapped: Source | Side, number: int) -> _Part:
     """Stage the rows of one file or pattern, and bind its columns."""
-    where = f"{run.mapping.where}: [[source]] {number + 1}" if table == "events" else f"{run.mapping.where}: [{table}]"
+    where = place(run.mapping.where, number + 1) if table == "events" else f"{run.mapping.where}: [{table}]"
     name = _name(run.mapping, table, mapped, number)
     opened = open_files(run.connection, mapped, name=name, work=run.work, number=number)
     wanted = planning.needed(run.connection, opened, mapped, where=where)

@@ -15,7 +15,7 @@ import polars as pl
 
 from valuecast import columns as c
 from valuecast import moments
-from valuecast.errors import SourceError
+from valuecast.errors import LogError, SourceError
 from valuecast.events.schema import CANONICAL_TYPES, Kind, Span, identified, quote
 from valuecast.language import Text
 from valuecast.moments import Moment, moment
@@ -127,8 +127,16 @@ class EventLog:
         return self.between(self.span.start, at)
 
     def between(self, start: Moment, until: Moment) -> EventLog:
-        """Return the events in ``[start, until)``; the span shrinks to the part that is known."""
+        """Return the events in ``[start, until)``; the span shrinks to the part that is known.
+
+        Raises:
+            LogError: no part of it is known.
+        """
         start, until = moment(start), moment(until)
+        if until <= self.span.start or start >= self.span.until:
+            lies = f"before {moments.text(until)}" if until <= self.span.start else f"from {moments.text(start)} on"
+            remedy = f"The log covers {self.span}: take a moment inside."
+            raise LogError(f"nothing is known {lies}", where=self.origin, remedy=remedy)
         span = Span(
             max(start, self.span.start), min(until, self.span.until), self.span.stated or until < self.span.until
         )

@@ -16,7 +16,12 @@ from valuecast.events.schema import Kind
 from valuecast.events.spec import DROP, Column, Field, Side, Source
 from valuecast.events.staging import Opened, Staged
 
-_NO_USER = Step(Outcome.REJECTED, "", reason="no user", advice='Add users = "drop" to leave such rows out, counted.')
+_NO_USER = Step(
+    Outcome.REJECTED,
+    "",
+    reason="no user",
+    advice='Add users = "drop" (--users drop) to leave such rows out, counted.',
+)
 _DROPPED = Step(Outcome.DROPPED, "")
 _NO_EVENT = Step(Outcome.REJECTED, "", reason="no event", advice="Leave such rows out with where.")
 _NO_KEY = Step(Outcome.REJECTED, "", reason="no key", advice="Leave such rows out of the file.")

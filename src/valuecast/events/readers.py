@@ -177,7 +177,7 @@ def _csv(path: Path, file: File, seen: Survey, number: int) -> Shard:
         raise SourceError("names do not fit", where=str(path), remedy=remedy)
     for name in names:
         if names.count(name) > 1:
-            remedy = "Rename one, or give header = false, skip = 1 and names = [...]."
+            remedy = "Rename one, or give header = false, skip = 1 and names = [...] in a mapping."
             raise SourceError(f"two columns are called '{name}'", where=str(path), remedy=remedy)
     preamble = file.skip + (reader.line_num if file.header else 0)
     typed = ", ".join(f"'c{at}': 'VARCHAR'" for at in range(len(names)))

@@ -24,7 +24,7 @@ _NUMBER_ADVICE: Final = (
     """{sql = "replace(Price, ',', '.')::DOUBLE"}."""
 )
 _MAP_ADVICE: Final = "Add the value to the map, or leave such rows out with where."
-_TIME_ADVICE: Final = 'State the format of the column, such as format = "%d/%m/%Y %H:%M".'
+_TIME_ADVICE: Final = 'State the format of the column, such as format = "%d/%m/%Y" (--format %d/%m/%Y).'
 
 
 OUTSIDE: Final = "outside the stated span"

@@ -55,7 +55,7 @@ class Span:
         if self.until <= self.start:
             raise LogError(
                 f"the span ends ({moments.text(self.until)}) before it starts ({moments.text(self.start)})",
-                remedy="Give a later 'until' or an earlier 'from'.",
+                remedy="Give a later end (until) or an earlier start (from, --since).",
             )
 
     def __str__(self) -> str:

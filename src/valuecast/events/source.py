@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 
 from valuecast import columns as c
 from valuecast.config import build, read_toml
-from valuecast.errors import MissingExtra, SourceError, suggest
+from valuecast.errors import MissingExtraError, SourceError, suggest
 from valuecast.events import snippets
 from valuecast.events.schema import Kind
 from valuecast.events.spec import DROP, REQUIRE, Column, File, Side, Source
@@ -26,6 +26,7 @@ from valuecast.moments import moment
 __all__ = ["Column", "Mapping", "Side", "Source"]
 
 PACKAGE: Final = "package:"
+FLAGS: Final = "command line"
 MAX_REJECTED: Final = 0.05
 _SINGLE: Final = (c.EVENT, c.USER, c.TIME, c.ITEM, c.AMOUNT, c.ORDER)
 _Given = TypeVar("_Given", bound=File)
@@ -72,7 +73,7 @@ class Mapping:
 
         Raises:
             ValuecastError: a key is unknown or missing, or a value is not understood.
-            MissingExtra: a path is in a package that is not installed.
+            MissingExtraError: a path is in a package that is not installed.
         """
         known = ("source", "items", "users", "span", "about", "about_zh", "max_rejected", "install")
         _check_keys(data, known, where=where)
@@ -87,7 +88,7 @@ class Mapping:
         resolve = _Resolver(base, install=data.get("install"), where=where)
         about = data.get("about")
         parsed = tuple(
-            _source(each, resolve, where=f"{where}: [[source]] {number}")
+            _source(each, resolve, where=place(where, number))
             for number, each in enumerate(sources, start=1)
         )
         _check_case([field.name for source in parsed for field in source.fields], where=where)
@@ -114,7 +115,7 @@ class Mapping:
         amount: str | None = None,
         order: str | None = None,
         fields: Sequence[str] = (),
-        condition: str | None = None,
+        where: str | None = None,
         users: str | None = None,
         zone: str | None = None,
         format: str | None = None,  # noqa: A002 - the name that the TOML key has
@@ -140,14 +141,19 @@ class Mapping:
             "amount": amount,
             "order": order,
             "fields": list(fields),
-            "where": condition,
+            "where": where,
             "users": users,
             "delimiter": delimiter,
             "encoding": encoding,
         }
-        span = _given({"from": since, "until": until})
+        span = _given({"from": _moment(since, where="--since"), "until": _moment(until, where="--until")})
         data = {"source": [_given(source)], "span": span, "max_rejected": max_rejected}
-        return cls.parse(data, base=Path.cwd(), where="command line")
+        return cls.parse(data, base=Path.cwd(), where=FLAGS)
+
+
+def place(where: str, number: int) -> str:
+    """Say which source of a mapping a message is about; flags make only one."""
+    return where if where == FLAGS else f"{where}: [[source]] {number}"
 
 
 @dataclass(frozen=True)
@@ -164,7 +170,7 @@ class _Resolver:
         spec = importlib.util.find_spec(package)
         if spec is None or not spec.submodule_search_locations:
             purpose = f"{self.where}: '{path}'"
-            raise MissingExtra(package, install=self.install or f"pip install {package}", purpose=purpose)
+            raise MissingExtraError(package, install=self.install or f"pip install {package}", purpose=purpose)
         return str(Path(spec.submodule_search_locations[0]) / inside)
 
 
@@ -268,7 +274,7 @@ def _check_case(names: Sequence[str], *, where: str) -> None:
 
 def _check_file(file: _Given, *, where: str) -> _Given:
     if file.delimiter is not None and len(file.delimiter) != 1:
-        raise SourceError("a delimiter is one character", where=where, remedy="Tab is written \\t in TOML.")
+        raise SourceError("a delimiter is one character", where=where, remedy="Tab is \\t in TOML, $'\\t' in a shell.")
     if len(file.quote) > 1:
         raise SourceError("a quote is one character", where=where, remedy="Without quotes, write quote = ''.")
     if file.skip < 0:

@@ -118,7 +118,7 @@ def _refuse_binary(head: bytes, path: Path, codec: str) -> None:
         if head.startswith(magic):
             raise SourceError(f"this is {name}, not text", where=str(path), remedy=remedy)
     if head.startswith(_UTF16) and not codec.startswith("utf-16"):
-        raise SourceError("this is UTF-16", where=str(path), remedy='Add encoding = "utf-16".')
+        raise SourceError("this is UTF-16", where=str(path), remedy='Add encoding = "utf-16" (--encoding utf-16).')
     if not codec.startswith(("utf-16", "utf-32")) and b"\0" in head:
         at = head.index(b"\0") + 1
         remedy = "Give the table as CSV, JSON lines or Parquet."
@@ -128,5 +128,5 @@ def _refuse_binary(head: bytes, path: Path, codec: str) -> None:
 def _undecodable(path: Path, codec: str, at: int) -> SourceError:
     remedy = "Save it in the stated encoding, or state another one."
     if codec == "utf-8":
-        remedy = 'Add encoding = "gb18030" (Chinese) or "latin-1" (Western European), whichever it is.'
+        remedy = 'Add encoding = "gb18030" (Chinese; --encoding gb18030), or "latin-1" (Western European).'
     return SourceError(f"byte {at:,} is not {codec}", where=str(path), remedy=remedy)

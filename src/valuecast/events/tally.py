@@ -15,7 +15,7 @@ from valuecast.events.summary import Account, Reason
 REJECTED: Final = "rejected"
 """Table of all rejected rows, in the columns of ``rejected.parquet``."""
 
-_QUOTE_ADVICE: Final = "Close the quote there, or state quote = '' if the file quotes nothing."
+_QUOTE_ADVICE: Final = "Close the quote there, or state quote = '' in a mapping if the file quotes nothing."
 _COLUMNS: Final = 'source VARCHAR, file VARCHAR, "row" BIGINT, "column" VARCHAR, value VARCHAR, reason VARCHAR'
 
 

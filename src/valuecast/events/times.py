@@ -27,6 +27,7 @@ EARLIEST, LATEST = "1900-01-01", "2200-01-01"
 """Times outside are placeholders, or numbers read in the wrong unit."""
 
 UTC: Final = "UTC"
+_STATE_IT: Final = "State the format (--format FORMAT, or {column = ..., format = FORMAT} in a mapping), such as"
 _DAY: Final = r"\d{4}-\d{1,2}-\d{1,2}"
 _CLOCK: Final = r"[T ]\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?"
 _NAIVE: Final = literal(f"{_DAY}({_CLOCK})?")
@@ -191,7 +192,7 @@ def _find(connection: Any, column: Column) -> Reading | SourceError:
     if numbers * 2 > total:
         return _bare_number(column, f" such as '{example}'")
     if max(counts) * 2 < total:
-        remedy = 'State it: {column = ..., format = "%d/%m/%Y %H:%M"}.'
+        remedy = f"{_STATE_IT} %d/%m/%Y %H:%M."
         return SourceError(f"times such as '{example}' are in no known format", where=column.where, remedy=remedy)
     tied = [each for each, count in zip(formats, counts, strict=True) if count == max(counts)]
     if len(tied) > 1:  # the sample leaves it open: perhaps a day above 12 further on decides
@@ -243,12 +244,12 @@ def _refuse_if_different(connection: Any, column: Column, first: Format, other: 
     raise SourceError(
         f"'{cell}' can be {a:%Y-%m-%d} ({first.label}) or {b:%Y-%m-%d} ({other.label}), and no row decides",
         where=column.where,
-        remedy=f'State it: {{column = ..., format = "{first.label}"}}.',
+        remedy=f"{_STATE_IT} {first.label}.",
     )
 
 
 def _bare_number(column: Column, example: str) -> SourceError:
-    remedy = 'State unit = "s", "ms" or "us" (since 1970), or a format such as "%Y%m%d".'
+    remedy = 'State unit = "s", "ms" or "us" since 1970 (--unit s), or format = "%Y%m%d" (--format %Y%m%d).'
     return SourceError(f"whole numbers{example} do not say how they count time", where=column.where, remedy=remedy)
 
 

@@ -35,12 +35,10 @@ def calendar(spec: FeatureSet) -> Iterator[Column]:
 
     Only what comes round again: a count of days since some date is, at prediction, beyond all that was learned from,
     and trees would read every later season as the last one they saw. For the same reason a log shorter than a year
-    has no season.
+    has no season. The weekday is left out: a few dozen cutoffs have so few of each weekday that it names the cutoff.
     """
-    at = pl.col(c.AT)
-    yield column("weekday", "weekday", Text("Weekday", "星期"), "calendar", at.dt.weekday())
     if spec.seasons:
-        angle = (at.dt.ordinal_day() - 1) * (2 * math.pi / YEAR)
+        angle = (pl.col(c.AT).dt.ordinal_day() - 1) * (2 * math.pi / YEAR)
         yield column("season_sin", "cycle", Text("Season (sine)", "季节（正弦）"), "calendar", angle.sin())
         yield column("season_cos", "cycle", Text("Season (cosine)", "季节（余弦）"), "calendar", angle.cos())
 

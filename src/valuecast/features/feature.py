@@ -25,8 +25,6 @@ UNITS: Final[dict[str, Text]] = {
     "ratio": Text("ratio", "比值"),
     "change": Text("-1 (all before) to 1 (all recent)", "-1（全在此前）到 1（全在近期）"),
     "cycle": Text("-1 to 1, once round a year", "-1 到 1，一年一周期"),
-    "day": Text("day, 1 to 366", "日序（1 到 366）"),
-    "weekday": Text("weekday, Monday is 1", "星期（周一为 1）"),
     "value": Text("in the field's own unit", "字段自身单位"),
     "code": Text("code of a category", "类别编码"),
 }

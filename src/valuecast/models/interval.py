@@ -15,37 +15,6 @@ _SMALLEST_BIN = 50
 
 
 @dataclass(frozen=True)
-class Level:
-    """A factor that the raw amounts are multiplied by, so that held-out totals come out right."""
-
-    factor: float
-
-    def __call__(self, raw: FloatArray) -> FloatArray:
-        """Scale raw amounts."""
-        return raw * self.factor
-
-
-def fit_level(pairs: Pairs, *, levelled: bool) -> Level:
-    """Choose between leaving the level of the amounts and correcting it by a factor.
-
-    Where the pairs say nothing about the level at the moment of prediction (``levelled`` is false; see
-    ``valuecast.models.calibration``) it is left. Else the factor is taken where it brings the totals of left-out
-    groups closer.
-    """
-
-    def factor(part: Pairs) -> float:
-        total = part.raw.sum()
-        return float(part.truth.sum() / total) if total > 0 and part.truth.sum() > 0 else 1.0
-
-    pieces = list(pairs.left_out())
-    if not levelled or len(pieces) < 2:
-        return Level(1.0)
-    kept = np.mean([abs(np.log(factor(own))) for _, own in pieces])
-    corrected = np.mean([abs(np.log(factor(own) / factor(others))) for others, own in pieces])
-    return Level(factor(pairs) if corrected < kept else 1.0)
-
-
-@dataclass(frozen=True)
 class Interval:
     """Quantiles of ``(truth - score) / (score + floor)`` in bins of the score.
 

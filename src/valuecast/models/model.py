@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -68,6 +68,9 @@ class Choice:
     trials: tuple[Settings, ...] = ()
 
 
+Rounds = Sequence[tuple[Examples, Examples]]
+
+
 class Method(Protocol):
     """A way to make a model: a rung of the ladder."""
 
@@ -85,8 +88,8 @@ class Method(Protocol):
     def inputs(self, task: Task, log: EventLog) -> Inputs:
         """Return what the models read, learned from ``log`` where there is something to learn."""
 
-    def choose(self, task: Task, train: Examples, validation: Examples, *, seed: int) -> Choice:
-        """Choose settings: learn from ``train``, judge on ``validation``."""
+    def choose(self, task: Task, rounds: Rounds, *, seed: int) -> Choice:
+        """Choose settings: in each round learn from the first examples and judge on the second, held out and later."""
 
     def fit(self, task: Task, examples: Examples, settings: Settings, *, seed: int) -> Model:
         """Fit one model.

@@ -16,9 +16,10 @@ from valuecast import columns as c
 from valuecast.errors import LogError, ModelError
 from valuecast.events.log import EventLog
 from valuecast.models import inputs as inputs_module
-from valuecast.models.calibration import Calibrator
+from valuecast.models.calibration import Shape
 from valuecast.models.inputs import Inputs
-from valuecast.models.interval import Interval, Level
+from valuecast.models.interval import Interval
+from valuecast.models.level import Level
 from valuecast.models.model import FloatArray, Model
 from valuecast.models.registry import METHODS
 from valuecast.moments import Moment, moment
@@ -40,8 +41,8 @@ class Head:
     Attributes:
         days: horizon.
         model: gives raw scores.
-        calibrator: for a probability; None for an amount.
-        level: for an amount; None for a probability.
+        level: of the scores, by season.
+        shape: from raw scores to log-odds, for a probability; None for an amount.
         interval: for an amount; None for a probability.
         tiers: scores from which a user is ``medium`` and ``high``.
         facts: settings chosen, trials, metrics on validation.
@@ -49,29 +50,28 @@ class Head:
 
     days: int
     model: Model
-    calibrator: Calibrator | None
-    level: Level | None
+    level: Level
+    shape: Shape | None
     interval: Interval | None
     tiers: tuple[float, float]
     facts: Mapping[str, Any] = field(default_factory=dict)
 
-    @property
-    def calibration(self) -> str:
-        """How a raw score becomes a score, in a word."""
-        if self.calibrator:
-            return self.calibrator.kind
-        return "identity" if self.level is None or self.level.factor == 1 else f"times {self.level.factor:.3f}"
+    def calibration(self, at: datetime) -> str:
+        """How a raw score becomes a score at a moment, in a word."""
+        level = self.level.at(at)
+        return f"{self.shape.kind}, log-odds {level:+.2f}" if self.shape else f"times {level:.3f}"
 
     def score(self, table: pl.DataFrame) -> pl.DataFrame:
         """Return ``raw, score, low, high, tier`` for each row of the inputs."""
         raw = self.model.score(table)
-        if self.calibrator:
-            score, low, high = self.calibrator(raw)
-        elif self.level and self.interval:
-            score = self.level(raw)
+        level = self.level.of(table[c.AT])
+        if self.shape:
+            score, low, high = self.shape.probabilities(raw, level)
+        elif self.interval:
+            score = raw * level
             low, high = self.interval(score)
         else:
-            raise ValueError("a head has a calibrator, or a level and an interval")
+            raise ValueError("a head has a shape or an interval")
         tier = np.searchsorted(self.tiers, score, side="right")
         named = pl.Series(tier).replace_strict(dict(enumerate(TIERS)), return_dtype=pl.String)
         return pl.DataFrame({RAW: raw, c.SCORE: score, c.LOW: low, c.HIGH: high, c.TIER: named})
@@ -212,8 +212,8 @@ def _users(split: UserSplit) -> dict[str, Any]:
 def _described(head: Head) -> dict[str, Any]:
     return {
         "days": head.days,
-        "calibrator": head.calibrator and head.calibrator.to_dict(),
-        "level": head.level and head.level.factor,
+        "level": head.level.to_dict(),
+        "shape": head.shape and head.shape.to_dict(),
         "interval": head.interval and head.interval.to_dict(),
         "tiers": head.tiers,
         "facts": dict(head.facts),
@@ -229,8 +229,8 @@ def _read(found: dict[str, Any], folder: Path) -> Predictor:
         target: Head(
             days=head["days"],
             model=method.load(folder / target),
-            calibrator=Calibrator.from_dict(head["calibrator"]) if head["calibrator"] else None,
-            level=Level(head["level"]) if head["level"] is not None else None,
+            level=Level.from_dict(head["level"]),
+            shape=Shape.from_dict(head["shape"]) if head["shape"] else None,
             interval=Interval.from_dict(head["interval"]) if head["interval"] else None,
             tiers=tuple(head["tiers"]),
             facts=head["facts"],

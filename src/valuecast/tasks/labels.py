@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import reduce
 
@@ -13,7 +13,7 @@ import polars as pl
 
 from valuecast import columns as c
 from valuecast import moments
-from valuecast.errors import TaskError
+from valuecast.errors import TaskError, suggest
 from valuecast.events.exact import exact
 from valuecast.events.log import EventLog
 from valuecast.tasks.query import Aggregate
@@ -35,6 +35,26 @@ class Window:
 
 
 EVER = Window(None, 0)
+
+
+def check(task: Task, log: EventLog) -> None:
+    """Check that the log holds something that the task counts: else every label would be zero, and look perfect.
+
+    Raises:
+        TaskError: it has no such event, no value in the column that is summed, or nothing for which ``where`` holds.
+    """
+    asked, where = task.question.aggregate, f"task '{task.name}'"
+    types = log.collect(log.events.select(c.EVENT).distinct())[c.EVENT].to_list()
+    if asked.events and not set(asked.events) & set(types):
+        name = asked.events[0]
+        raise TaskError(f"the log has no event '{name}'", where=where, remedy=suggest(name, types))
+    resolver = Resolver(log, task.name)
+    events = resolver.events(replace(asked, where=None))
+    if asked.column and not log.collect(events.aggregate(n=events[Resolver.VALUE].count())).item():
+        remedy = "Ingest the column that holds it, or ask for something else."
+        raise TaskError(f"no event that counts has a value in '{asked.column}'", where=where, remedy=remedy)
+    if not log.collect(resolver.events(asked).count().as_table()).item():
+        raise TaskError(f"no event is such that {asked.where}", where=where, remedy="Check names and values in where.")
 
 
 def labels(task: Task, log: EventLog, cutoffs: Sequence[datetime]) -> pl.DataFrame:
@@ -140,7 +160,9 @@ def _paired(events: ir.Table, log: EventLog, cutoffs: Sequence[datetime], window
     for at in cutoffs:
         bounds = {name: window.bounds(at, log) for name, window in windows.items()}
         ends = {
-            f"{name}_{which}": bound for name, pair in bounds.items() for which, bound in zip(("start", "end"), pair)
+            f"{name}_{which}": bound
+            for name, pair in bounds.items()
+            for which, bound in zip(("start", "end"), pair, strict=True)
         }
         first, last = min(start for start, _ in bounds.values()), max(end for _, end in bounds.values())
         rows.append({c.AT: at, "_first": first, "_last": last, **ends})

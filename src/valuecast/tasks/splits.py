@@ -71,7 +71,7 @@ class TimeSplit:
             raise TaskError(
                 f"a horizon of {task.horizon.days} days is too long for a log of {log.span.days:.0f} days ({log.span})",
                 where=f"task '{task.name}'",
-                remedy=f"Choosing and refitting wants about {wanted.days} days: take a shorter horizon, or split by users.",
+                remedy=f"Choosing and refitting wants about {wanted.days} days: shorten it, or split by users.",
             )
         return cutoffs
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -14,16 +13,17 @@ from valuecast import columns as c
 from valuecast.errors import FitError
 from valuecast.events.log import EventLog
 from valuecast.metrics.registry import measured
-from valuecast.models import calibration, interval
-from valuecast.models.model import Examples, Method
+from valuecast.models import calibration, interval, level
+from valuecast.models.level import Level
+from valuecast.models.model import Examples, Method, Model
 from valuecast.models.predictor import Head, Predictor, tiers_of
 from valuecast.models.registry import method as method_called
 from valuecast.tasks import Task
+from valuecast.tasks.labels import check
 from valuecast.tasks.splits import Round, Split, TimeSplit, UserSplit
 from valuecast.training.tables import Tables
 
 Progress = Callable[[str], None]
-SEASONS = timedelta(days=365)
 
 
 def fit(
@@ -50,11 +50,12 @@ def fit(
     Raises:
         ConfigError: no such method.
         FitError: the method cannot answer the task, or the data do not determine the model.
-        TaskError: the log is too short for the task.
+        TaskError: the log is too short for the task, or holds nothing that it counts.
     """
     method, split, tables = method_called(name), split or TimeSplit(), tables or Tables()
     if objection := method.objection(task):
         raise FitError(objection, where=f"task '{task.name}'", remedy="Use another model for it, such as lightgbm.")
+    check(task, log)
     say = progress or (lambda _: None)
     say(f"{name}: labels and inputs")
     labelled = tables.labelled(task, log, split)
@@ -92,25 +93,48 @@ class _Bench:
     seed: int
 
     def head(self, target: str, days: int, choices: tuple[Round, ...]) -> Head:
-        train, validation = self._examples(target, days, choices[0])
-        choice = self.method.choose(self.task, train, validation, seed=self.seed)
-        held_out = [self._judged(target, days, each, choice.settings, number) for number, each in enumerate(choices)]
+        rounds = [self._examples(target, days, choice) for choice in choices]
+        choice = self.method.choose(self.task, rounds, seed=self.seed)
+        models = [self.method.fit(self.task, train, choice.settings, seed=self.seed) for train, _ in rounds]
+        pairs = self._pairs([judged for _, judged in rounds], models)
         model = self.method.fit(self.task, self._every(target, days), choice.settings, seed=self.seed)
-        pairs = calibration.Pairs(*(np.concatenate(column) for column in zip(*held_out, strict=True)))
-        # By users, held-out folds share the cutoff of the test; by time they tell its level only if they span the seasons.
-        judged = [at for each in choices for at in each.validation]
-        levelled = isinstance(self.split, UserSplit) or max(judged) - min(judged) >= SEASONS
-        facts: dict[str, Any] = {"settings": choice.settings, "trials": choice.trials}
-        if self.task.kind == "binary":
-            calibrator = calibration.fit(pairs, scale=model.scale, levelled=levelled, seed=self.seed)
-            score, _, _ = calibrator(pairs.raw)
-            level = band = None
-        else:
-            calibrator, level = None, interval.fit_level(pairs, levelled=levelled)
-            score = level(pairs.raw)
-            band = interval.fit(score, pairs)
-        facts["validation"] = measured(self.task.kind, pairs.truth, raw=pairs.raw, score=score)
-        return Head(days, model, calibrator, level, band, tiers_of(score), facts)
+        binary = self.task.kind == "binary"
+        shape = calibration.fit(pairs, scale=model.scale, seed=self.seed) if binary else None
+        # Held-out rows are scored as a user's will be: at the level that was known when their model was fitted.
+        level_of = np.concatenate(
+            [
+                _level(shape, each, train).of(judged.table[c.AT])
+                for each, (train, judged) in zip(models, rounds, strict=True)
+            ]
+        )
+        score = shape.probabilities(pairs.raw, level_of)[0] if shape else pairs.raw * level_of
+        numbers = measured(self.task.kind, pairs.truth, raw=pairs.raw, score=score)
+        return Head(
+            days=days,
+            model=model,
+            level=_level(shape, model, self._every(target, days)),
+            shape=shape,
+            interval=None if binary else interval.fit(score, pairs),
+            tiers=tiers_of(score),
+            facts={
+                "settings": choice.settings,
+                "trials": choice.trials,
+                "validation": {name: None if math.isnan(value) else value for name, value in numbers.items()},
+            },
+        )
+
+    def _pairs(self, judged: Sequence[Examples], models: Sequence[Model]) -> calibration.Pairs:
+        """Raw scores of held-out rows by models that have not seen them; a group is one cutoff of one round."""
+        numbered = [each.table.select(*c.KEY, pl.lit(number).alias("round")) for number, each in enumerate(judged)]
+        table = pl.concat(numbered).with_columns(
+            pl.struct("round", c.AT).rank("dense").alias("group"), pl.col(c.USER).rank("dense").alias("code")
+        )
+        return calibration.Pairs(
+            np.concatenate([model.score(each.table) for model, each in zip(models, judged, strict=True)]),
+            np.concatenate([each.truth for each in judged]),
+            table["group"].to_numpy().astype(np.int64),
+            table["code"].to_numpy().astype(np.int64),
+        )
 
     def _examples(self, target: str, days: int, choice: Round) -> tuple[Examples, Examples]:
         at, fold = pl.col(c.AT), self._folds
@@ -144,12 +168,7 @@ class _Bench:
             user for user in users if self.split.holds(user) or (fold is not None and self.split.fold(user) == fold)
         )
 
-    def _judged(self, target: str, days: int, choice: Round, settings: Any, number: int) -> tuple[Any, Any, Any, Any]:
-        """Raw scores of a round's validation rows by a model that has not seen them; truth, group and user."""
-        train, validation = self._examples(target, days, choice)
-        raw = self.method.fit(self.task, train, settings, seed=self.seed).score(validation.table)
-        user = self.labelled[c.USER].cast(pl.Categorical).to_physical()
-        at = validation.table[c.AT].rank("dense").to_numpy().astype(np.int64)
-        codes = dict(zip(self.labelled[c.USER], user, strict=True))
-        users = np.array([codes[name] for name in validation.table[c.USER]], dtype=np.int64)
-        return raw, validation.truth, number * 1_000 + at, users
+
+def _level(shape: calibration.Shape | None, model: Model, examples: Examples) -> Level:
+    raw, moments = model.score(examples.table), examples.table[c.AT]
+    return level.offsets(shape(raw), examples.truth, moments) if shape else level.factors(raw, examples.truth, moments)

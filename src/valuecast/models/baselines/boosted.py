@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,14 +24,14 @@ from valuecast.events.log import EventLog
 from valuecast.features.compute import learn
 from valuecast.language import Text
 from valuecast.models.inputs import FeatureInputs, Inputs
-from valuecast.models.model import Choice, Examples, FloatArray, Scale, Settings
+from valuecast.models.model import Choice, Examples, FloatArray, Rounds, Scale, Settings
 from valuecast.tasks import Task
 
 if TYPE_CHECKING:
     import lightgbm
     import optuna
 
-TRIALS = 12
+TRIALS = 8
 MOST_TREES = 1_000
 PATIENCE = 40
 ROWS_PER_THREAD = 100_000
@@ -92,25 +92,25 @@ class Boosted:
         """Every feature that the log supports."""
         return FeatureInputs(learn(log))
 
-    def choose(self, task: Task, train: Examples, validation: Examples, *, seed: int) -> Choice:
-        """Search the settings of every shape that fits the task; the loss on validation decides between them."""
+    def choose(self, task: Task, rounds: Rounds, *, seed: int) -> Choice:
+        """Search the settings of every shape that fits the task; the mean loss over the rounds decides between them."""
         import optuna  # noqa: PLC0415 - slow to import
 
-        shapes = _shapes(task, train.truth)
+        shapes = _shapes(task, np.concatenate([train.truth for train, _ in rounds]))
         loss = _loss(shapes[0])
         trials: list[dict[str, Any]] = []
-        binned = {
-            objective: (learned := _dataset(train, objective), _dataset(validation, objective, reference=learned))
-            for shape in shapes
-            for _, objective in _PARTS[shape]
-        }
+        binned = [_binned(shapes, train, validation) for train, validation in rounds]
 
         def attempt(trial: optuna.Trial) -> float:
             settings = _suggested(trial, shapes)
-            model, trees = _grown(train, settings, seed=seed, binned=binned)
-            found = loss(validation.truth, model.score(validation.table))
-            trials.append({**settings, "trees": trees, "loss": found})
-            return found
+            losses, grown = [], []
+            for (train, validation), data in zip(rounds, binned, strict=True):
+                model, trees = _grown(train, settings, seed=seed, binned=data)
+                losses.append(loss(validation.truth, model.score(validation.table)))
+                grown.append(trees)
+            trees = {part: round(float(np.mean([each[part] for each in grown]))) for part in grown[0]}
+            trials.append({**settings, "trees": trees, "loss": float(np.mean(losses))})
+            return float(np.mean(losses))
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=self.trials // 2))
@@ -122,8 +122,7 @@ class Boosted:
 
     def fit(self, task: Task, examples: Examples, settings: Settings, *, seed: int) -> BoostedModel:
         """Grow the chosen number of trees."""
-        binned = {objective: (_dataset(examples, objective), None) for _, objective in _PARTS[settings["shape"]]}
-        model, _ = _grown(examples, settings, seed=seed, binned=binned)
+        model, _ = _grown(examples, settings, seed=seed, binned=_binned((settings["shape"],), examples, None))
         return model
 
     def load(self, folder: Path) -> BoostedModel:
@@ -149,11 +148,11 @@ _USUAL = {
 def _suggested(trial: optuna.Trial, shapes: tuple[str, ...]) -> dict[str, Any]:
     return {
         "shape": trial.suggest_categorical("shape", shapes),
-        "num_leaves": trial.suggest_int("num_leaves", 4, 63, log=True),
-        "min_data_in_leaf": trial.suggest_int("min_data_in_leaf", 20, 500, log=True),
-        "feature_fraction": trial.suggest_float("feature_fraction", 0.2, 1.0),
-        "lambda_l2": trial.suggest_float("lambda_l2", 0.01, 100.0, log=True),
-        "tweedie_variance_power": trial.suggest_float("tweedie_variance_power", 1.1, 1.8),
+        "num_leaves": trial.suggest_int("num_leaves", 7, 31, log=True),
+        "min_data_in_leaf": trial.suggest_int("min_data_in_leaf", 50, 500, log=True),
+        "feature_fraction": trial.suggest_float("feature_fraction", 0.3, 0.9),
+        "lambda_l2": trial.suggest_float("lambda_l2", 0.1, 100.0, log=True),
+        "tweedie_variance_power": trial.suggest_float("tweedie_variance_power", 1.2, 1.8),
     }
 
 
@@ -181,6 +180,14 @@ def _loss(shape: str) -> Callable[[FloatArray, FloatArray], float]:
 
 Binned = Mapping[str, tuple["lightgbm.Dataset", "lightgbm.Dataset | None"]]
 """For each objective the rows to learn from and, where growth is to stop by itself, the rows to watch."""
+
+
+def _binned(shapes: Sequence[str], examples: Examples, watched: Examples | None) -> Binned:
+    found: dict[str, tuple[lightgbm.Dataset, lightgbm.Dataset | None]] = {}
+    for objective in dict.fromkeys(objective for shape in shapes for _, objective in _PARTS[shape]):
+        learned = _dataset(examples, objective)
+        found[objective] = learned, _dataset(watched, objective, reference=learned) if watched else None
+    return found
 
 
 def _grown(examples: Examples, settings: Settings, *, seed: int, binned: Binned) -> tuple[BoostedModel, dict[str, int]]:

@@ -18,7 +18,7 @@ from valuecast.features import rfm
 from valuecast.language import Text
 from valuecast.models.baselines import bgnbd, gammagamma, paretonbd
 from valuecast.models.inputs import Inputs, PurchaseInputs
-from valuecast.models.model import Choice, Examples, FloatArray, Scale, Settings
+from valuecast.models.model import Choice, Examples, FloatArray, Rounds, Scale, Settings
 from valuecast.tasks import Task, churn, value
 
 _PROCESSES: dict[str, ModuleType] = {"bgnbd": bgnbd, "paretonbd": paretonbd}
@@ -86,7 +86,7 @@ class CustomerBase:
         """Frequency, recency, age and mean value."""
         return PurchaseInputs()
 
-    def choose(self, task: Task, train: Examples, validation: Examples, *, seed: int) -> Choice:
+    def choose(self, task: Task, rounds: Rounds, *, seed: int) -> Choice:
         """Maximum likelihood leaves nothing to choose."""
         return Choice({})
 

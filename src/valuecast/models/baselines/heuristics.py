@@ -11,7 +11,7 @@ import polars as pl
 from valuecast.events.log import EventLog
 from valuecast.language import Text
 from valuecast.models.inputs import HistoryInputs, Inputs
-from valuecast.models.model import Choice, Examples, FloatArray, Scale, Settings
+from valuecast.models.model import Choice, Examples, FloatArray, Rounds, Scale, Settings
 from valuecast.tasks import Task
 
 _FEWER = ("=", "<", "<=")  # the task holds where little happens (churn: count = 0)
@@ -64,7 +64,7 @@ class Heuristic:
         """The task's own question, asked of the past."""
         return HistoryInputs(task)
 
-    def choose(self, task: Task, train: Examples, validation: Examples, *, seed: int) -> Choice:
+    def choose(self, task: Task, rounds: Rounds, *, seed: int) -> Choice:
         """There is nothing to choose."""
         return Choice({})
 
