@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import dropwhile
 from pathlib import Path
 from unittest import mock
 
@@ -18,7 +19,7 @@ from valuecast import cli
 from valuecast.models.baselines.boosted import LIGHTGBM
 from valuecast.models.registry import METHODS
 
-PROGRESS = re.compile(r" *\d+s  \S.*")
+PROGRESS = re.compile(r" *\d+s  \S.*| {9}.*")
 START = datetime(2024, 1, 1)
 END = "2024-10-27"
 
@@ -33,8 +34,8 @@ class Ran:
 
     @property
     def message(self) -> str:
-        """What standard error holds beside progress."""
-        return "\n".join(line for line in self.err.splitlines() if not PROGRESS.fullmatch(line))
+        """What standard error holds beside progress, which comes first."""
+        return "\n".join(dropwhile(PROGRESS.fullmatch, self.err.splitlines()))
 
 
 def valuecast(*arguments: str | Path) -> Ran:

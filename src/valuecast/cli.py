@@ -299,9 +299,8 @@ _START = time.monotonic()
 
 
 def _say(what: str) -> None:
-    """Progress goes to standard error, with the seconds since the start."""
-    for line in what.splitlines():
-        typer.echo(f"{time.monotonic() - _START:6.0f}s  {line}", err=True)
+    """Progress goes to standard error, with the seconds since the start; further lines are indented."""
+    typer.echo(f"{time.monotonic() - _START:6.0f}s  {what.replace(chr(10), chr(10) + ' ' * 9)}", err=True)
 
 
 def _print(report: Report, lang: Language) -> None:

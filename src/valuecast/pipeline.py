@@ -72,6 +72,11 @@ def run(recipe: Recipe, *, out: Path, base: Path, command: str, say: Say, predic
         _check_predict(recipe, split)
     log = _log(recipe.data, out=out, base=base, say=say)
     check_fields(log, recipe.slices)
+    if predict and recipe.predict and moment(recipe.predict.at) > log.span.until:
+        until = moments.text(log.span.until)
+        raise ConfigError(
+            f"the log is known only until {until}", where="predict: at", remedy=f"Predict at {until} or earlier."
+        )
     tables = Tables()
     ladders = [
         climb(

@@ -21,6 +21,18 @@ from valuecast.tasks.splits import UserSplit
 
 YEAR = 365
 
+_BY_USERS = Text(
+    "Split by users, not by time: one cutoff, and {share} of the users held out. This says how well a model reads "
+    "other customers of the same season, not how well it foresees a later one. Do not compare it with splits by time.",
+    "按用户而非按时间划分：单一时点，留出 {share} 的用户。它衡量的是对同一时期其他客户的判断，而非对未来时期的预测，"
+    "不可与按时间划分的结果比较。",
+)
+_NO_YEAR = Text(
+    "The log holds no full earlier year before the test cutoff, so no model has seen this season before: the intervals "
+    "of amounts are indicative.",
+    "测试时点之前的日志不足一整年，模型没有见过同一季节，金额区间仅供参考。",
+)
+
 
 def page(
     ladders: Sequence[Ladder],
@@ -49,7 +61,8 @@ def page(
             sections.append(section)
             facts += headline
     sections.append(_making(ladders))
-    asked = Text("; ".join(str(ladder.task) for ladder in ladders), "；".join(str(ladder.task) for ladder in ladders))
+    labels = [ladder.task.label(target) for ladder in ladders for target in ladder.task.targets]
+    asked = Text("; ".join(label.en for label in labels), "；".join(label.zh for label in labels))
     return Report(
         title=title,
         subtitle=asked,
@@ -97,8 +110,8 @@ def _target(
     )
     headline = [
         Fact(
-            task.label(target),
-            f"{primary.label.en} {own['value']:.3f}",
+            Text(f"{task.label(target).en}: {primary.label.en}", f"{task.label(target).zh}：{primary.label.zh}"),
+            f"{own['value']:.3f}",
             Text(
                 "{low:.3f} to {high:.3f} (90%); {rung}, chosen on validation; " + rate.en,
                 "90% 区间 {low:.3f}–{high:.3f}；{rung_zh}（按验证集选出）；" + rate.zh,
@@ -234,36 +247,18 @@ def _slice_tables(
 
 
 def _notices(ladders: Sequence[Ladder], log: EventLog) -> list[Notice]:
-    found = []
-    if log.about:
-        found.append(Notice(log.about, "warning"))
-    for ladder in ladders:
-        if isinstance(ladder.split, UserSplit):
-            found.append(
-                Notice(
-                    Text(
-                        f"{ladder.task.name}: split by users, not by time: one cutoff, {ladder.split.holdout:.0%} of the "
-                        "users held out. It says how well the model reads other customers of the same season, not how "
-                        "well it foresees a later one. Do not compare it with splits by time.",
-                        f"{ladder.task.name}：按用户而非按时间划分：单一时点，留出 {ladder.split.holdout:.0%} 的用户。"
-                        "它衡量的是对同一时期其他客户的判断，而非对未来时期的预测，不可与按时间划分的结果比较。",
-                    ),
-                    "warning",
-                )
-            )
-        if ladder.task.kind == "amount":
-            earliest = min(result.at for result in ladder.results)
-            if (earliest - log.span.start).days < YEAR + ladder.task.horizon.days:
-                found.append(
-                    Notice(
-                        Text(
-                            f"{ladder.task.name}: the log holds no full earlier year before the test cutoff, so no "
-                            "model has seen this season before: its intervals are indicative.",
-                            f"{ladder.task.name}：测试时点之前的日志不足一整年，模型没有见过同一季节，区间仅供参考。",
-                        )
-                    )
-                )
+    found = [Notice(log.about)] if log.about else []
+    by_users = [ladder for ladder in ladders if isinstance(ladder.split, UserSplit)]
+    if by_users and isinstance(split := by_users[0].split, UserSplit):
+        found.append(Notice(_BY_USERS.format(share=f"{split.holdout:.0%}"), "warning"))
+    amounts = [ladder for ladder in ladders if ladder.task.kind == "amount" and ladder not in by_users]
+    if any(_days_known(ladder, log) < YEAR + ladder.task.horizon.days for ladder in amounts):
+        found.append(Notice(_NO_YEAR))
     return found
+
+
+def _days_known(ladder: Ladder, log: EventLog) -> int:
+    return (min(result.at for result in ladder.results) - log.span.start).days
 
 
 def _making(ladders: Sequence[Ladder]) -> Section:
@@ -309,7 +304,8 @@ def _making(ladders: Sequence[Ladder]) -> Section:
             "测试时点上没有做任何选择。",
         )
     )
-    return Section(Text("How it was made", "结果是如何得到的"), (words, *blocks))
+    asked = (Paragraph(Text(str(ladder.task), str(ladder.task))) for ladder in ladders)
+    return Section(Text("How it was made", "结果是如何得到的"), (words, *asked, *blocks))
 
 
 def _short(value: object) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
 import ibis
+import numpy as np
 import polars as pl
 
 from valuecast import columns as c
@@ -75,9 +76,11 @@ def slice_of(log: EventLog, keys: pl.DataFrame, field: str) -> pl.DataFrame:
 
 def _grouped(values: pl.Series, kind: Kind) -> pl.Series:
     if kind is Kind.NUMBER and values.n_unique() > MOST_VALUES:
-        edges = [values.quantile(share) for share in (0.25, 0.5, 0.75)]
-        cut = values.cut(sorted({edge for edge in edges if edge is not None}))
-        return cut.cast(pl.String).fill_null(NONE)
+        edges = sorted({edge for edge in (values.quantile(share) for share in (0.25, 0.5, 0.75)) if edge is not None})
+        texts = [f"≤ {edge:g}" for edge in edges] + [f"> {edges[-1]:g}"]
+        part = np.searchsorted(edges, values.fill_null(0.0).to_numpy(), side="left")
+        named = pl.Series(values.name, [texts[number] for number in part])
+        return pl.select(pl.when(values.is_null()).then(pl.lit(NONE)).otherwise(named)).to_series()
     text = values.cast(pl.String)
     common = text.drop_nulls().value_counts(sort=True).head(MOST_VALUES)[text.name]
     return pl.select(

@@ -17,7 +17,7 @@ from valuecast import columns as c
 from valuecast.config import build, read_toml
 from valuecast.errors import MissingExtraError, SourceError, suggest
 from valuecast.events import snippets
-from valuecast.events.schema import Kind
+from valuecast.events.schema import Kind, Span
 from valuecast.events.spec import DROP, REQUIRE, Column, File, Side, Source
 from valuecast.events.times import UNITS, check_zone
 from valuecast.language import Text
@@ -85,19 +85,22 @@ class Mapping:
             raise SourceError("no [[source]]", where=where, remedy="Add one, with path, user and time.")
         span = data.get("span", {})
         _check_keys(span, ("from", "until"), where=f"{where}: [span]")
+        span_from = _moment(span.get("from"), where=f"{where}: [span] from")
+        span_until = _moment(span.get("until"), where=f"{where}: [span] until")
+        if span_from and span_until:
+            Span(span_from, span_until)
         resolve = _Resolver(base, install=data.get("install"), where=where)
         about = data.get("about")
         parsed = tuple(
-            _source(each, resolve, where=place(where, number))
-            for number, each in enumerate(sources, start=1)
+            _source(each, resolve, where=place(where, number)) for number, each in enumerate(sources, start=1)
         )
         _check_case([field.name for source in parsed for field in source.fields], where=where)
         return cls(
             sources=parsed,
             items=_side(data["items"], resolve, where=f"{where}: [items]") if "items" in data else None,
             users=_side(data["users"], resolve, where=f"{where}: [users]") if "users" in data else None,
-            span_from=_moment(span.get("from"), where=f"{where}: [span] from"),
-            span_until=_moment(span.get("until"), where=f"{where}: [span] until"),
+            span_from=span_from,
+            span_until=span_until,
             about=Text(about, data.get("about_zh", about)) if about else None,
             max_rejected=_share(data.get("max_rejected", MAX_REJECTED), where=f"{where}: max_rejected"),
             where=where,

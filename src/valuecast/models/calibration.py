@@ -162,4 +162,6 @@ def _resampled(pairs: Pairs, seed: int) -> Iterator[Pairs]:
     for _ in range(REPLICATES):
         weight = np.bincount(draw.integers(users, size=users), minlength=users)
         rows = np.concatenate([rows_of[group] for group in draw.choice(groups, len(groups))])
-        yield pairs.only(np.repeat(rows, weight[pairs.user[rows]]))
+        drawn = np.repeat(rows, weight[pairs.user[rows]])
+        if len(drawn):  # where users are few, none of those drawn may be in the groups drawn
+            yield pairs.only(drawn)

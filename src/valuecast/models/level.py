@@ -23,7 +23,7 @@ from valuecast.moments import DAY
 YEAR: Final = 365.25
 REACH: Final = 45.0
 """Days of the year within which a cutoff speaks for a moment; the nearer, the more."""
-_FURTHEST = 20.0  # an offset of the log-odds beyond it is certainty
+_FURTHEST = 40.0  # log-odds beyond it are certainty
 
 
 @dataclass(frozen=True)
@@ -84,13 +84,8 @@ def offsets(log_odds: FloatArray, truth: FloatArray, moments: pl.Series) -> Leve
 def offset(log_odds: FloatArray, truth: FloatArray) -> float:
     """Return the offset at which the mean probability is the observed rate, half a case added on either side."""
     rate = (truth.sum() + 0.5) / (len(truth) + 1)
-    return float(
-        brentq(
-            lambda move: expit(log_odds + move).mean() - rate,
-            -_FURTHEST - np.ptp(log_odds),
-            _FURTHEST + np.ptp(log_odds),
-        )
-    )
+    least, most = -float(log_odds.max()) - _FURTHEST, -float(log_odds.min()) + _FURTHEST
+    return float(brentq(lambda move: expit(log_odds + move).mean() - rate, least, most))
 
 
 Rows = Sequence[tuple[datetime, np.ndarray[Any, np.dtype[np.int64]]]]

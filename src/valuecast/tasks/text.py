@@ -208,7 +208,7 @@ def _pointed(text: str, error: UnexpectedInput) -> TaskError:
         expected = set(error.expected)
     if "SIGNED_NUMBER" in expected:
         expected.discard("WHOLE")
-    spoken = sorted({_SPOKEN.get(name, f"'{name.lower()}'") for name in expected})
+    spoken = sorted({_SPOKEN.get(name, f"'{name.strip('_').lower()}'") for name in expected})
     line = " ".join(text.split("\n"))
     return TaskError(
         f"at character {place + 1} found {found}, expected {' or '.join(spoken)}\n  {line}\n  {' ' * place}^",

@@ -127,7 +127,7 @@ class _Bench:
         """Raw scores of held-out rows by models that have not seen them; a group is one cutoff of one round."""
         numbered = [each.table.select(*c.KEY, pl.lit(number).alias("round")) for number, each in enumerate(judged)]
         table = pl.concat(numbered).with_columns(
-            pl.struct("round", c.AT).rank("dense").alias("group"), pl.col(c.USER).rank("dense").alias("code")
+            pl.struct("round", c.AT).rank("dense").alias("group"), (pl.col(c.USER).rank("dense") - 1).alias("code")
         )
         return calibration.Pairs(
             np.concatenate([model.score(each.table) for model, each in zip(models, judged, strict=True)]),

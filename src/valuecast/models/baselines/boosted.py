@@ -109,7 +109,8 @@ class Boosted:
                 losses.append(loss(validation.truth, model.score(validation.table)))
                 grown.append(trees)
             trees = {part: round(float(np.mean([each[part] for each in grown]))) for part in grown[0]}
-            trials.append({**settings, "trees": trees, "loss": float(np.mean(losses))})
+            used = {name: value for name, value in settings.items() if name != _POWER or settings["shape"] == "tweedie"}
+            trials.append({**used, "trees": trees, "loss": float(np.mean(losses))})
             return float(np.mean(losses))
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -136,6 +137,7 @@ class Boosted:
 
 LIGHTGBM = Boosted("lightgbm", Text("Aggregates + LightGBM", "统计特征 + LightGBM"))
 
+_POWER = "tweedie_variance_power"
 _USUAL = {
     "num_leaves": 15,
     "min_data_in_leaf": 50,
@@ -152,7 +154,7 @@ def _suggested(trial: optuna.Trial, shapes: tuple[str, ...]) -> dict[str, Any]:
         "min_data_in_leaf": trial.suggest_int("min_data_in_leaf", 50, 500, log=True),
         "feature_fraction": trial.suggest_float("feature_fraction", 0.3, 0.9),
         "lambda_l2": trial.suggest_float("lambda_l2", 0.1, 100.0, log=True),
-        "tweedie_variance_power": trial.suggest_float("tweedie_variance_power", 1.2, 1.8),
+        _POWER: trial.suggest_float(_POWER, 1.2, 1.8),
     }
 
 
@@ -200,7 +202,7 @@ def _grown(examples: Examples, settings: Settings, *, seed: int, binned: Binned)
     for part, objective in _PARTS[shape]:
         learned, watched = binned[objective]
         parameters = {
-            **{name: settings[name] for name in _USUAL if name != "tweedie_variance_power" or objective == "tweedie"},
+            **{name: settings[name] for name in _USUAL if name != _POWER or objective == "tweedie"},
             "objective": objective,
             "learning_rate": 0.05,
             "bagging_fraction": 0.8,

@@ -1,0 +1,72 @@
+"""Every recipe and every mapping that comes with the project can be read, and names what exists."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from valuecast import pipeline
+from valuecast.config import read_recipe
+from valuecast.errors import MissingExtraError, SourceError
+from valuecast.events import datasets
+from valuecast.models.registry import method
+from valuecast.moments import moment
+from valuecast.tasks import parse
+from valuecast.tasks.splits import UserSplit
+
+ROOT = Path(__file__).parents[1]
+RECIPES = [*sorted((ROOT / "recipes").glob("*.toml")), ROOT / "src/valuecast/demo.toml"]
+
+
+def test_there_are_recipes() -> None:
+    assert {path.stem for path in RECIPES} >= {"cdnow", "online_retail", "demo"}
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_a_recipe_names_what_exists(path: Path) -> None:
+    recipe = read_recipe(path)
+    tasks = [parse(text) for text in recipe.tasks]
+    assert tasks
+    for task in tasks:
+        # at least one rung answers each task
+        assert any(method(rung).objection(task) is None for rung in recipe.rungs)
+    split = pipeline.split_of(recipe.split)
+    assert bool(recipe.origins) != isinstance(split, UserSplit)
+    assert [moment(origin) for origin in recipe.origins] == sorted({moment(origin) for origin in recipe.origins})
+    if recipe.predict:
+        assert not isinstance(split, UserSplit)
+        assert moment(recipe.predict.at) >= max(map(moment, recipe.origins))
+    assert recipe.title.en
+    assert any("一" <= letter <= "鿿" for letter in recipe.title.zh)
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_the_data_of_a_recipe_are_mapped(path: Path) -> None:
+    recipe = read_recipe(path)
+    try:
+        mapping = pipeline.mapping_of(recipe.data, base=path.parent)
+    except MissingExtraError as error:
+        pytest.skip(str(error))
+    names = {field.name for source in mapping.sources for field in source.fields}
+    names |= {f"users.{field.name}" for field in (mapping.users.attributes if mapping.users else ())}
+    assert set(recipe.slices) <= names
+
+
+def test_the_demo_is_the_packaged_recipe() -> None:
+    assert pipeline.demo() == read_recipe(ROOT / "src/valuecast/demo.toml")
+
+
+@pytest.mark.parametrize("name", datasets.names())
+def test_a_packaged_data_set_is_a_mapping_with_a_span(name: str, tmp_path: Path) -> None:
+    try:
+        mapping = datasets.mapping(name)
+    except MissingExtraError as error:
+        pytest.skip(str(error))
+    except SourceError as error:
+        assert "Give their folder as path" in str(error)
+        mapping = datasets.mapping(name, path=tmp_path)
+    assert mapping.sources
+    assert mapping.span_from is not None
+    assert mapping.span_until is not None
+    assert mapping.span_from < mapping.span_until
