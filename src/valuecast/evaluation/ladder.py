@@ -176,7 +176,7 @@ def _attempt(
     try:
         predictor: Predictor = fit(rung, task, known, split=split, seed=seed, tables=tables)
     except FitError as error:
-        return Result(rung, at, None, reason=str(error), seconds=time.perf_counter() - start)
+        return Result(rung, at, None, reason=error.what)
     found = outcomes(predictor, log, at, truth=truth)
     return Result(rung, at, found, None, time.perf_counter() - start, described(predictor, at), predictor.facts)
 

@@ -34,6 +34,20 @@ _NO_YEAR = Text(
 )
 
 
+_CHOSEN_BY_TIME = Text(
+    "Settings, calibration and the reference were chosen on validation cutoffs, the latest whose horizon ends before the "
+    "test cutoff; then each rung was refitted on every cutoff whose horizon ends before it. Nothing was chosen on the "
+    "test cutoff.",
+    "设置、校准和参照方法均在验证时点（预测窗口在测试时点之前结束的最近时点）上选定；"
+    "随后用测试时点之前窗口已结束的全部时点重新拟合。测试时点上没有做任何选择。",
+)
+_CHOSEN_BY_USERS = Text(
+    "Settings, calibration and the reference were chosen on folds of the users in training; then each rung was refitted "
+    "on all of them. Nothing was chosen on the users held out.",
+    "设置、校准和参照方法均在训练用户的交叉折上选定；随后用全部训练用户重新拟合。留出的用户上没有做任何选择。",
+)
+
+
 def page(
     ladders: Sequence[Ladder],
     *,
@@ -160,7 +174,7 @@ def _metrics_table(compared: pl.DataFrame, ladder: Ladder, target: str, best: st
             if name == first.name and rung != best:
                 ends = {"apart": "difference", "apart_low": "difference_low", "apart_high": "difference_high"}
                 row |= {key: entry[value] for key, value in ends.items()}
-        row["seconds"] = sum(result.seconds for result in ladder.results if result.rung == rung)
+        row["seconds"] = sum(result.seconds for result in ladder.results if result.rung == rung) or None
         row["reason"] = next(
             (result.reason for result in ladder.results if result.rung == rung and result.reason), None
         )
@@ -171,9 +185,10 @@ def _metrics_table(compared: pl.DataFrame, ladder: Ladder, target: str, best: st
         columns.append(Column(each.name, each.label, each.format, interval=each.name == first.name))
         if each.name == first.name and "apart" in frame.columns:
             columns.append(Column("apart", Text("Difference to best", "与最佳之差"), "signed", interval=True))
+    if frame["seconds"].null_count() < len(frame):
+        columns.append(Column("seconds", Text("Seconds", "用时（秒）"), "number"))
     if frame["reason"].null_count() < len(frame):
         columns.append(Column("reason", Text("Why it did not fit", "未能拟合的原因")))
-    columns.append(Column("seconds", Text("Seconds", "用时（秒）"), "number"))
     wanted = [column.name + end for column in columns for end in (("", "_low", "_high") if column.interval else ("",))]
     absent = [pl.lit(None, pl.Float64).alias(name) for name in wanted if name not in frame.columns]
     return Table(
@@ -276,7 +291,7 @@ def _making(ladders: Sequence[Ladder]) -> Section:
                         "examples": result.facts["examples"],
                         "cutoffs": len(how["refitted_on"]),
                         "calibration": head["calibration"],
-                        "settings": ", ".join(f"{k}={_short(v)}" for k, v in head["settings"].items()),
+                        "settings": ", ".join(f"{k}={_short(v)}" for k, v in head["settings"].items()) or None,
                     }
                 )
         if rows:
@@ -295,15 +310,7 @@ def _making(ladders: Sequence[Ladder]) -> Section:
                     Text(ladder.task.name, ladder.task.name),
                 )
             )
-    words = Paragraph(
-        Text(
-            "Settings, calibration and the reference were chosen on validation cutoffs, the latest whose horizon ends "
-            "before the test cutoff; then each rung was refitted on every cutoff whose horizon ends before it. Nothing "
-            "was chosen on the test cutoff.",
-            "设置、校准和参照方法均在验证时点（预测窗口在测试时点之前结束的最近时点）上选定；随后用测试时点之前窗口已结束的全部时点重新拟合。"
-            "测试时点上没有做任何选择。",
-        )
-    )
+    words = Paragraph(_CHOSEN_BY_USERS if isinstance(ladders[0].split, UserSplit) else _CHOSEN_BY_TIME)
     asked = (Paragraph(Text(str(ladder.task), str(ladder.task))) for ladder in ladders)
     return Section(Text("How it was made", "结果是如何得到的"), (words, *asked, *blocks))
 

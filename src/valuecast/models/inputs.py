@@ -56,8 +56,8 @@ class HistoryInputs:
         return history(self.task, log, keys)
 
     def to_dict(self) -> dict[str, Any]:
-        """Nothing but the kind: the task is in the manifest."""
-        return {"kind": "history"}
+        """The kind and the question; at reading the manifest's task is the same."""
+        return {"kind": "history", "task": str(self.task)}
 
 
 @dataclass(frozen=True)

@@ -35,14 +35,7 @@ class Tables:
     def inputs(self, inputs: Inputs, log: EventLog, keys: pl.DataFrame) -> pl.DataFrame:
         """The inputs of ``keys``, row for row."""
         recipe = json.dumps(inputs.to_dict(), sort_keys=True)
-        # HistoryInputs are not told apart by their recipe but by their task, which their repr shows.
-        key = (
-            "inputs",
-            log.fingerprint,
-            recipe,
-            repr(inputs) if "history" in recipe else "",
-            keys.select(c.KEY).hash_rows().sum(),
-        )
+        key = ("inputs", log.fingerprint, recipe, keys.select(c.KEY).hash_rows().sum())
         if key not in self._known:
             self._known[key] = inputs.table(log, keys.select(c.KEY))
         found: pl.DataFrame = self._known[key]

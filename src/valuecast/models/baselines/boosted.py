@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -103,11 +104,15 @@ class Boosted:
 
         def attempt(trial: optuna.Trial) -> float:
             settings = _suggested(trial, shapes)
-            losses, grown = [], []
-            for (train, validation), data in zip(rounds, binned, strict=True):
-                model, trees = _grown(train, settings, seed=seed, binned=data)
-                losses.append(loss(validation.truth, model.score(validation.table)))
-                grown.append(trees)
+
+            def judge(number: int) -> tuple[float, dict[str, int]]:
+                train, validation = rounds[number]
+                model, trees = _grown(train, settings, seed=seed, binned=binned[number])
+                return loss(validation.truth, model.score(validation.table)), trees
+
+            # Rounds know nothing of each other, and LightGBM works outside Python's lock.
+            with ThreadPoolExecutor(max(1, (os.cpu_count() or 1) // _threads(rounds[0][0]))) as pool:
+                losses, grown = zip(*pool.map(judge, range(len(rounds))), strict=True)
             trees = {part: round(float(np.mean([each[part] for each in grown]))) for part in grown[0]}
             used = {name: value for name, value in settings.items() if name != _POWER or settings["shape"] == "tweedie"}
             trials.append({**used, "trees": trees, "loss": float(np.mean(losses))})
@@ -197,7 +202,6 @@ def _grown(examples: Examples, settings: Settings, *, seed: int, binned: Binned)
     import lightgbm  # noqa: PLC0415 - slow to import
 
     shape = settings["shape"]
-    threads = max(1, min(os.cpu_count() or 1, len(examples.truth) // ROWS_PER_THREAD))
     boosters, trees = {}, {}
     for part, objective in _PARTS[shape]:
         learned, watched = binned[objective]
@@ -208,7 +212,7 @@ def _grown(examples: Examples, settings: Settings, *, seed: int, binned: Binned)
             "bagging_fraction": 0.8,
             "bagging_freq": 1,
             "seed": seed,
-            "num_threads": threads,
+            "num_threads": _threads(examples),
             **_EXACT,
         }
         if watched is None:
@@ -219,6 +223,10 @@ def _grown(examples: Examples, settings: Settings, *, seed: int, binned: Binned)
             boosters[part] = lightgbm.train(parameters, learned, MOST_TREES, valid_sets=[watched], callbacks=[stop])
             trees[part] = boosters[part].best_iteration
     return BoostedModel(shape, boosters, _columns(examples)), trees
+
+
+def _threads(examples: Examples) -> int:
+    return max(1, min(os.cpu_count() or 1, len(examples.truth) // ROWS_PER_THREAD))
 
 
 _EXACT = {"deterministic": True, "force_row_wise": True, "feature_pre_filter": False, "verbosity": -1}

@@ -1,0 +1,202 @@
+"""The examples run, and what the README promises is so: commands, code, mapping, tasks, files and links."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+
+from tests.commands import done, quick_trees, write_csv
+from valuecast import cli, tasks
+from valuecast.events.source import Mapping
+from valuecast.models.registry import METHODS
+
+ROOT = Path(__file__).parents[1]
+ENGLISH, CHINESE = ROOT / "README.md", ROOT / "README.zh-CN.md"
+READMES = [ENGLISH, CHINESE]
+PAGES = sorted(ROOT.glob("*.md"))
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+CODE_PATH = re.compile(r"`((?:[\w.-]+/)*[\w.-]+\.(?:py|md|lark|txt)|[\w./-]+/[\w.-]+\.toml)`")
+COMMANDS = typer.main.get_command(cli.app)
+
+
+def named(paths: list[Path]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("path", paths, ids=lambda path: path.name)
+
+
+def blocks(path: Path, language: str) -> list[str]:
+    return [text for kind, text in BLOCK.findall(path.read_text(encoding="utf-8")) if kind == language]
+
+
+def commands(path: Path) -> list[list[str]]:
+    """Every command of a page, from its shell blocks and from code inside its text, as a shell splits it."""
+    text = path.read_text(encoding="utf-8")
+    shell = "\n".join(blocks(path, "bash")).replace("\\\n", " ").splitlines()
+    prose = re.findall(r"`((?:valuecast|python|make) [^`]+)`", BLOCK.sub("", text))
+    words = [shlex.split(line, comments=True) for line in [*shell, *prose]]
+    return [each for each in words if each]
+
+
+def valuecast_commands(path: Path) -> list[list[str]]:
+    return [words[1:] for words in commands(path) if words[0] == "valuecast" and not words[1].startswith("-")]
+
+
+def walkthrough(path: Path) -> list[list[str]]:
+    """The commands from a file of three columns to scores: the shell block that starts with ingest."""
+    block = next(text for text in blocks(path, "bash") if text.startswith("valuecast ingest"))
+    return [shlex.split(line)[1:] for line in block.replace("\\\n", " ").splitlines()]
+
+
+def without_language(words: list[str]) -> list[str]:
+    return words[: words.index("--lang")] if "--lang" in words else words
+
+
+def sales(path: Path) -> Path:
+    """The file that the README speaks of: a year and a half until the end of June 2024."""
+    draw = np.random.default_rng(0)
+    first, days = np.datetime64("2023-01-01"), 547
+    found = []
+    for customer in range(150):
+        day, gap, leaving = draw.uniform(0, days * 0.7), 10 / draw.gamma(1), draw.beta(0.8, 4)
+        while day < days:
+            year, month, of_month = str(first + np.timedelta64(int(day), "D")).split("-")
+            found.append((f"c{customer}", f"{of_month}/{month}/{year}", f"{draw.gamma(2, 10):.2f}"))
+            day += draw.exponential(gap) if draw.uniform() > leaving else days
+    return write_csv(path, found)
+
+
+def anchors(path: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", BLOCK.sub("", path.read_text(encoding="utf-8")), flags=re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+# ---- examples
+
+
+@named(EXAMPLES)
+def test_an_example_runs(path: Path, tmp_path: Path) -> None:
+    ran = subprocess.run([sys.executable, path], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    if ran.returncode == 2 and "is not installed" in ran.stderr:
+        pytest.skip(ran.stderr.strip())
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout
+    assert not list(tmp_path.iterdir())  # an example leaves nothing behind
+
+
+# ---- what can be run as it stands
+
+
+def test_the_walkthrough_of_the_readme_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    sales(tmp_path / "sales.csv")
+    (python,) = blocks(ENGLISH, "python")
+    with quick_trees():
+        for words in walkthrough(ENGLISH):
+            done(*words)
+        exec(compile(python, str(ENGLISH), "exec"), {})
+    header = (tmp_path / "scores.csv").read_text(encoding="utf-8").splitlines()[0]
+    assert header == "user,at,target,score,low,high,tier"
+    for path in READMES:
+        assert f"`{header.replace(',', ', ')}`" in path.read_text(encoding="utf-8")
+    assert "<html" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+@named(READMES)
+def test_the_mapping_of_the_readme_is_understood(path: Path, tmp_path: Path) -> None:
+    (text,) = blocks(path, "toml")
+    mapping = Mapping.parse(tomllib.loads(text), base=tmp_path, where=path.name)
+    assert len(mapping.sources) == 2
+    assert mapping.items is not None
+    assert mapping.users is not None
+
+
+@named(READMES)
+def test_the_tasks_of_the_readme_parse(path: Path) -> None:
+    (text,) = blocks(path, "text")
+    asked = [re.split(r"\s{3,}", line)[0] for line in text.splitlines()]
+    assert len({str(tasks.parse(each)) for each in asked}) == len(asked) > 3
+
+
+# ---- commands
+
+
+def test_there_are_commands() -> None:
+    told = {words[0] for path in READMES for words in valuecast_commands(path)}
+    assert told == set(COMMANDS.commands)  # type: ignore[attr-defined]
+
+
+@named([path for path in PAGES if valuecast_commands(path)])
+def test_every_command_is_known_to_the_command_line(path: Path) -> None:
+    for name, *words in valuecast_commands(path):
+        command = COMMANDS.commands[name]  # type: ignore[attr-defined]
+        if any(not word.isupper() for word in words):  # prose may name a command, or stand in for what it takes
+            command.make_context(name, list(words))
+
+
+@named(PAGES)
+def test_files_that_commands_name_exist(path: Path) -> None:
+    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    for program, *words in commands(path):
+        if program == "make":
+            assert words[0] in targets
+        for word in words:
+            if word.startswith(("recipes/", "examples/", "benchmarks/")):
+                assert (ROOT / word).is_file(), word
+
+
+def test_both_readmes_say_the_same() -> None:
+    english, chinese = (commands(path) for path in READMES)
+    assert [without_language(words) for words in english] == [without_language(words) for words in chinese]
+    assert figures(ENGLISH) == figures(CHINESE)
+    assert tomllib.loads(blocks(ENGLISH, "toml")[0]) == tomllib.loads(blocks(CHINESE, "toml")[0])
+    tasks_told = [re.findall(r"^\S.*?(?=\s{3}|$)", blocks(path, "text")[0], flags=re.MULTILINE) for path in READMES]
+    assert tasks_told[0] == tasks_told[1]
+
+
+def figures(path: Path) -> list[str]:
+    """The numbers in the tables of a page, in order."""
+    rows = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
+    return [number for row in rows for number in re.findall(r"-?[\d,]*\.?\d+%?", row)]
+
+
+@named(READMES)
+def test_the_readme_lists_the_methods(path: Path) -> None:
+    told = re.findall(r"^\| `(\w+)` \|", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert told == [*METHODS, *METHODS]  # what they are, and how they did
+
+
+# ---- files and links
+
+
+@named(PAGES)
+def test_links_lead_somewhere(path: Path) -> None:
+    for link in LINK.findall(path.read_text(encoding="utf-8")):
+        target, _, anchor = link.partition("#")
+        if "://" in target:
+            continue
+        page = (path.parent / target) if target else path
+        assert page.exists(), link
+        assert not anchor or anchor in anchors(page), link
+
+
+def paths_told() -> Iterator[tuple[str, str]]:
+    for page in PAGES:
+        yield from ((page.name, found) for found in CODE_PATH.findall(page.read_text(encoding="utf-8")))
+
+
+def test_files_that_the_pages_name_exist() -> None:
+    told = list(paths_told())
+    assert len(told) > 10
+    roots = (ROOT, ROOT / "src" / "valuecast")
+    missing = [(page, path) for page, path in told if not any((root / path).is_file() for root in roots)]
+    assert not missing
