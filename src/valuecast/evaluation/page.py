@@ -35,15 +35,15 @@ _NO_YEAR = Text(
 
 
 _CHOSEN_BY_TIME = Text(
-    "Settings, calibration and the reference were chosen on validation cutoffs, the latest whose horizon ends before the "
-    "test cutoff; then each rung was refitted on every cutoff whose horizon ends before it. Nothing was chosen on the "
-    "test cutoff.",
+    "Settings, calibration and the reference were chosen on validation cutoffs, the latest whose horizon ends before "
+    "the test cutoff; then each rung was refitted on every cutoff whose horizon ends before it. Nothing was chosen on "
+    "the test cutoff.",
     "设置、校准和参照方法均在验证时点（预测窗口在测试时点之前结束的最近时点）上选定；"
     "随后用测试时点之前窗口已结束的全部时点重新拟合。测试时点上没有做任何选择。",
 )
 _CHOSEN_BY_USERS = Text(
-    "Settings, calibration and the reference were chosen on folds of the users in training; then each rung was refitted "
-    "on all of them. Nothing was chosen on the users held out.",
+    "Settings, calibration and the reference were chosen on folds of the users in training; then each rung was "
+    "refitted on all of them. Nothing was chosen on the users held out.",
     "设置、校准和参照方法均在训练用户的交叉折上选定；随后用全部训练用户重新拟合。留出的用户上没有做任何选择。",
 )
 
