@@ -8,7 +8,7 @@ cutoffs' horizons end by the first of them. After the choice the model is refitt
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -95,9 +95,8 @@ class TimeSplit:
         """By time users have no fold."""
         return None
 
-    def describe(self, task: Task, log: EventLog) -> dict[str, object]:
-        """What the manifest says of the split."""
-        choices = self.choices(task, log)
+    def describe(self, task: Task, log: EventLog, choices: Sequence[Round]) -> dict[str, object]:
+        """What the manifest says of the split and of the rounds that were run."""
         return {
             "by": "time",
             "every": self.every,
@@ -149,18 +148,13 @@ class UserSplit:
         """The fold of a training user."""
         return _share(user, "fold") * self.folds // SHARES
 
-    def describe(self, task: Task, log: EventLog) -> dict[str, object]:
-        """What the manifest says of the split."""
+    def describe(self, task: Task, log: EventLog, choices: Sequence[Round]) -> dict[str, object]:
+        """What the manifest says of the split and of the rounds that were run."""
         at = moments.text(self.cutoffs(task, log)[0])
-        return {"by": "users", "at": at, "holdout": self.holdout, "folds": self.folds, "refitted_on": [at]}
+        return {"by": "users", "at": at, "holdout": self.holdout, "folds": len(choices), "refitted_on": [at]}
 
 
 Split = TimeSplit | UserSplit
-
-
-def held_out(split: Split, users: Iterable[str]) -> list[bool]:
-    """Say of each user whether the split holds it out of training."""
-    return [split.holds(user) for user in users]
 
 
 def _share(user: str, purpose: str) -> int:

@@ -10,7 +10,8 @@ import numpy as np
 import polars as pl
 
 from valuecast import columns as c
-from valuecast.errors import FitError
+from valuecast import moments
+from valuecast.errors import FitError, TaskError
 from valuecast.events.log import EventLog
 from valuecast.metrics.registry import measured
 from valuecast.models import calibration, interval, level
@@ -59,7 +60,7 @@ def fit(
     say = progress or (lambda _: None)
     say(f"{name}: labels and inputs")
     labelled = tables.labelled(task, log, split)
-    choices = split.choices(task, log)
+    choices = _peopled(split.choices(task, log), labelled, task)
     cutoffs = split.cutoffs(task, log)
     # Vocabularies are learned from what training cutoffs know, never from validation.
     inputs = method.inputs(task, log.before(choices[0].known))
@@ -72,12 +73,26 @@ def fit(
     facts = {
         "log": log.fingerprint,
         "span": str(log.span),
-        "split": split.describe(task, log),
+        "split": split.describe(task, log, choices),
         "examples": len(labelled),
         "users": labelled[c.USER].n_unique(),
         "seed": seed,
     }
     return Predictor(method.name, task, log.span.until, split, inputs, heads, facts)
+
+
+def _peopled(choices: Sequence[Round], labelled: pl.DataFrame, task: Task) -> tuple[Round, ...]:
+    """The rounds with somebody to learn from and somebody to judge on."""
+    known = set(labelled[c.AT])
+    kept = tuple(choice for choice in choices if known & set(choice.train) and known & set(choice.validation))
+    if not kept:
+        at = ", ".join(moments.text(each) for each in choices[0].validation)
+        raise TaskError(
+            f"nobody is eligible both at the validation cutoffs ({at}) and at those before them",
+            where=f"task '{task.name}'",
+            remedy="Ask about more users, or take a log in which such users occur for longer.",
+        )
+    return kept
 
 
 @dataclass(frozen=True)
