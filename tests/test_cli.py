@@ -449,3 +449,60 @@ def test_nobody_is_eligible(shop: Path, here: Path) -> None:
 def test_a_slice_that_is_not_a_field(shop: Path) -> None:
     message = refused("evaluate", shop / "rate", "--log", shop / "log", "--at", BEFORE, "--slice", "colour")
     assert "no field 'colour' to slice by" in message
+
+
+# --- what a first user stumbled over ----------------------------------------------------------------------------------
+
+SALES = "who,when,paid\nann,2024-01-01,10\nann,2024-01-02,-4\nbob,2024-01-03,\nbob,2024-01-04,7\n"
+COLUMNS = ("--user", "who", "--time", "when", "--amount", "paid", "--until", "2024-02-01")
+
+
+def test_refunds_that_count_as_purchases_are_told(here: Path) -> None:
+    (here / "sales.csv").write_text(SALES, encoding="utf-8")
+    assert "1 purchases have a negative amount" in done("ingest", "sales.csv", *COLUMNS, "--out", "log").out
+    ran = done("ingest", "sales.csv", *COLUMNS, "--negative", "return", "--out", "log2")
+    assert "negative amount" not in ran.out
+    counted = vc.EventLog.read(here / "log2")
+    assert counted.collect(counted.events)["event"].value_counts(sort=True).rows() == [("purchase", 3), ("return", 1)]
+    assert "Add --amount" in refused("ingest", "sales.csv", *COLUMNS[:4], "--negative", "return", "--out", "log3")
+
+
+def test_a_file_is_not_read_into_a_log_twice_by_two_mappings(here: Path) -> None:
+    (here / "sales.csv").write_text(SALES, encoding="utf-8")
+    done("ingest", "sales.csv", *COLUMNS, "--out", "log")
+    said = refused("ingest", "sales.csv", *COLUMNS, "--negative", "return", "--out", "log")
+    assert "read by another mapping; 1 of its rows would be added" in said
+    assert "into a new folder" in said
+    (here / "sales.csv").write_text(SALES + "cid,2024-01-05,3\n", encoding="utf-8")
+    assert "The log holds 5 events" in done("ingest", "sales.csv", *COLUMNS, "--out", "log").out
+
+
+def test_a_mended_mapping_adds_the_rows_that_were_left_out(here: Path) -> None:
+    text = "who,when,paid\n" + "".join(f"u{i},2024-01-{1 + i % 28:02},{i}\n" for i in range(60)) + "u1,2024-01-09,€7\n"
+    (here / "sales.csv").write_text(text, encoding="utf-8")
+    ran = done("ingest", "sales.csv", *COLUMNS, "--out", "log")
+    assert "rejected.parquet" in ran.out
+    mended = (
+        '[span]\nuntil = 2024-02-01\n[[source]]\npath = "sales.csv"\nuser = "who"\ntime = "when"\n'
+        "amount = {sql = \"replace(paid, '€', '')::DOUBLE\"}\n"
+    )
+    (here / "mended.toml").write_text(mended, encoding="utf-8")
+    assert "The log holds 61 events" in done("ingest", "mended.toml", "--out", "log").out
+
+
+def test_one_model_answers_one_task(shop: Path) -> None:
+    said = refused(
+        "fit", "mean_rate", shop / "log", "--task", TASK, "--task", TASK, "--before", BEFORE, "--out", "model"
+    )
+    assert "several tasks for one model" in said
+
+
+def test_fitting_beyond_the_end_of_the_log_is_refused(shop: Path) -> None:
+    said = refused("fit", "mean_rate", shop / "log", "--task", TASK, "--before", "2030-01-01", "--out", "model")
+    assert "the log is known only until" in said
+
+
+def test_predict_says_who_is_not_asked_about(shop: Path, here: Path) -> None:
+    done("fit", "mean_rate", shop / "log", "--task", "churn(days=14, active=7)", "--before", BEFORE, "--out", "model")
+    ran = done("predict", "model", shop / "log", "--at", BEFORE, "--out", "scores.csv")
+    assert "more users with events are not asked about, only those with count(*) over last 7 days > 0" in ran.out

@@ -31,9 +31,7 @@ app = typer.Typer(
 )
 
 LogPath = Annotated[Path, typer.Argument(metavar="LOG", help="A log folder that `ingest` wrote.")]
-TaskText = Annotated[
-    str, typer.Option("--task", metavar="TASK", help='The question, such as "churn(days=90, active=180)".')
-]
+TASK = typer.Option("--task", metavar="TASK", help='The question, such as "churn(days=90, active=180)".')
 Lang = Annotated[Language, typer.Option("--lang", help="Language of the report.")]
 RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE.toml", help="What to run: data, tasks, rungs, origins.")]
 RecipeOut = Annotated[
@@ -71,6 +69,9 @@ def ingest(
     order: Annotated[str | None, _column("Column of the order.")] = None,
     event: Annotated[
         str | None, typer.Option(metavar="NAME", help="What each row is.", show_default="purchase")
+    ] = None,
+    negative: Annotated[
+        str | None, typer.Option(metavar="NAME", help="What a row with a negative amount is, such as return.")
     ] = None,
     field: Annotated[list[str] | None, _column("A further column to keep; may be repeated.")] = None,
     where: Annotated[
@@ -116,7 +117,8 @@ def ingest(
     from valuecast.events.ingest import ingest as ingest_
     from valuecast.events.source import Mapping
 
-    columns = {"user": user, "time": time_, "item": item, "amount": amount, "order": order, "event": event}
+    columns = {"user": user, "time": time_, "item": item, "amount": amount, "order": order}
+    columns |= {"event": event, "negative": negative}
     rows = {"where": where, "users": users, "format": format_, "unit": unit, "zone": zone}
     rest = {"since": since, "until": until, "delimiter": delimiter, "encoding": encoding, "max_rejected": max_rejected}
     fields = {"fields": field or None}
@@ -133,7 +135,10 @@ def ingest(
             remedy = "Add --user COLUMN and --time COLUMN, or give a mapping, a file that ends in .toml."
             raise ConfigError("no columns given", where=str(source), remedy=remedy)
         mapping = Mapping.from_flags(source, **flags)
-    typer.echo(str(ingest_(mapping, out, progress=_say)))
+    summary = ingest_(mapping, out, progress=_say)
+    typer.echo(str(summary))
+    if any(account.rejected for account in summary.accounts):
+        typer.echo(f"every rejected row, with its reason: {out / 'rejected.parquet'}")
 
 
 @app.command()
@@ -152,7 +157,7 @@ def fit(
         typer.Argument(metavar="NAME", help="A model: recency, last_period, mean_rate, bgnbd, paretonbd, lightgbm."),
     ],
     log: LogPath,
-    task: TaskText,
+    task: Annotated[list[str], TASK],
     before: Annotated[str, typer.Option(metavar="TIME", help="Nothing at or after this moment is read.")],
     out: Annotated[Path, typer.Option(metavar="MODEL", help="The model folder; a model that it holds is replaced.")],
     every: Annotated[int, typer.Option(min=1, metavar="DAYS", help="Days between training cutoffs.")] = 15,
@@ -170,9 +175,15 @@ def fit(
     from valuecast.training.fit import fit as fit_
 
     registry.method(name)
-    asked, end = parse(task), moments.moment(before, where="--before")
+    if len(task) > 1:
+        raise ConfigError("several tasks for one model", where="--task", remedy="Fit a model for each.")
+    asked, end = parse(task[0]), moments.moment(before, where="--before")
     artifact.check_replaceable(out, kind=predictor.KIND)
-    known = EventLog.read(log).before(end)
+    whole = EventLog.read(log)
+    if end > whole.span.until:
+        until = moments.text(whole.span.until)
+        raise ConfigError(f"the log is known only until {until}", where="--before", remedy=f"Use {until} or earlier.")
+    known = whole.before(end)
     made = fit_(name, asked, known, split=TimeSplit(every=every), seed=seed, progress=_say)
     made.save(out)
     for target, head in made.heads.items():
@@ -197,9 +208,14 @@ def predict(
     from valuecast.pipeline import check_table, write_table
 
     check_table(out)
-    scores = Predictor.load(model).predict(EventLog.read(log), at=moments.moment(at, where="--at"))
+    predictor, known, when = Predictor.load(model), EventLog.read(log), moments.moment(at, where="--at")
+    scores = predictor.predict(known, at=when)
     write_table(scores, out)
     typer.echo(f"wrote {len(scores):,} rows for {scores['user'].n_unique():,} users to {out}")
+    others = known.before(when).count_users() - scores["user"].n_unique()
+    if others:
+        conditions = " and ".join(map(str, predictor.task.question.when))
+        typer.echo(f"{others:,} more users with events are not asked about, only those with {conditions}")
 
 
 @app.command()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import resources
 from pathlib import Path
 
@@ -199,7 +200,7 @@ def _scores(
 
 
 _WRITERS: dict[str, Callable[[pl.DataFrame, Path], object]] = {
-    ".csv": pl.DataFrame.write_csv,
+    ".csv": partial(pl.DataFrame.write_csv, float_precision=6, datetime_format="%Y-%m-%dT%H:%M:%S%.f"),
     ".parquet": pl.DataFrame.write_parquet,
 }
 

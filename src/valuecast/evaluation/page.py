@@ -36,8 +36,8 @@ _NO_YEAR = Text(
 
 _CHOSEN_BY_TIME = Text(
     "Settings, calibration and the reference were chosen on validation cutoffs, the latest whose horizon ends before "
-    "the test cutoff; then each rung was refitted on every cutoff whose horizon ends before it. Nothing was chosen on "
-    "the test cutoff.",
+    "the moment that a rung was fitted for; then it was refitted on every cutoff whose horizon ends before that "
+    "moment. Nothing was chosen on the test cutoff.",
     "设置、校准和参照方法均在验证时点（预测窗口在测试时点之前结束的最近时点）上选定；"
     "随后用测试时点之前窗口已结束的全部时点重新拟合。测试时点上没有做任何选择。",
 )
@@ -118,9 +118,9 @@ def _target(
     average = float(truth.to_numpy().mean())
     own = compared.filter(pl.col(RUNG) == best, pl.col(METRIC) == primary.name).row(0, named=True)
     rate = (
-        Text("of users did: {value:.1%}", "实际比例：{value:.1%}")
+        Text("came true for {value:.1%} of users", "实际比例：{value:.1%}")
         if kind == "binary"
-        else Text("per user in truth: {value:,.2f}", "实际人均：{value:,.2f}")
+        else Text("true mean per user: {value:,.2f}", "实际人均：{value:,.2f}")
     )
     headline = [
         Fact(
@@ -287,7 +287,7 @@ def _making(ladders: Sequence[Ladder]) -> Section:
                     {
                         RUNG: result.rung,
                         "target": target,
-                        "at": moments.text(result.at),
+                        "at": result.facts["before"],
                         "examples": result.facts["examples"],
                         "cutoffs": len(how["refitted_on"]),
                         "calibration": head["calibration"],

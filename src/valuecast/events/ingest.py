@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -60,6 +61,15 @@ class _Checked:
     plans: tuple[Plan, ...]
     accounts: tuple[Account, ...]
 
+    mappings: tuple[str, ...]
+
+    @property
+    def recorded(self) -> list[dict[str, Any]]:
+        """The accounts as the log keeps them, each with a digest of how the file was read."""
+        return [
+            asdict(account) | {"mapping": digest} for account, digest in zip(self.accounts, self.mappings, strict=True)
+        ]
+
     @property
     def events(self) -> list[Account]:
         """The accounts of the sources of events."""
@@ -88,6 +98,7 @@ def ingest(mapping: Mapping, out: Path, *, progress: Progress | None = None) -> 
             store.view(connection, out, old)
         parts = [_part(run, table, mapped, number) for number, (table, mapped) in enumerate(_mapped(mapping))]
         checked = _check(run, parts)
+        _refuse_doubles(run, parts, checked)
         why = tally.reasons(connection)
         store.copy_to(connection, f"from {tally.REJECTED}", out / store.REJECTED, work=work)
         kept_in = str(out / store.REJECTED)
@@ -165,7 +176,7 @@ def _check(run: _Run, parts: Sequence[_Part]) -> _Checked:
             taken[part.table], plan, account = side, side.plan, side.account
         plans.append(plan)
         accounts.append(account)
-    return _Checked(fields, taken, tuple(plans), tuple(accounts))
+    return _Checked(fields, taken, tuple(plans), tuple(accounts), tuple(_digest(part.mapped) for part in parts))
 
 
 def _fields(run: _Run, bound: Sequence[Bound]) -> dict[str, Kind]:
@@ -228,6 +239,14 @@ def _write(run: _Run, checked: _Checked) -> Contents:
         what = "no events: " + ", ".join(f"{count:,} rows {name}" for name, count in counts.items())
         remedy = "Look at where, the span and users in the mapping, and at rejected.parquet."
         raise SourceError(what, where=mapping.where, remedy=remedy)
+    (odd,) = run.connection.execute(
+        f"select count(*) from {_FRESH} where {c.EVENT} = '{c.PURCHASE}' and {c.AMOUNT} < 0"
+    ).fetchone()
+    if odd:
+        run.notes.append(
+            f"{odd:,} purchases have a negative amount; if they are refunds, say so (--negative return, or event = "
+            "{sql = \"case when ... < 0 then 'return' else 'purchase' end\"}), else they count as purchases"
+        )
     span = _span(run, first, last)
     files = {}
     for name, side in checked.sides.items():
@@ -245,8 +264,37 @@ def _write(run: _Run, checked: _Checked) -> Contents:
         about=mapping.about or (old.about if old else None),
         events=events,
         users=users,
-        accounts=(*(old.accounts if old else ()), *(asdict(account) for account in checked.accounts)),
+        accounts=(*(old.accounts if old else ()), *checked.recorded),
     )
+
+
+def _refuse_doubles(run: _Run, parts: Sequence[_Part], checked: _Checked) -> None:
+    """Refuse to read a file again by another mapping that turns rows of the log into other rows beside them.
+
+    Rows that were rejected, filtered or dropped before may well be new; more new rows than those are not.
+
+    Raises:
+        SourceError: the log would hold the same lines twice.
+    """
+    if run.old is None:
+        return
+    last = {account["source"]: account for account in run.old.accounts if account["table"] == "events"}
+    for part, account in zip(parts, checked.accounts, strict=True):
+        before = last.get(account.source)
+        if part.table != "events" or before is None or before["mapping"] == _digest(part.mapped):
+            continue
+        left_out = before["rejected"] + before["filtered"] + before["dropped"]
+        if account.new > left_out:
+            raise SourceError(
+                f"the log holds this file already, read by another mapping; {account.new:,} of its rows would be added "
+                f"beside those that are there",
+                where=account.source,
+                remedy="Ingest by the new mapping into a new folder.",
+            )
+
+
+def _digest(mapped: Source | Side) -> str:
+    return hashlib.sha256(repr(replace(mapped, path="")).encode()).hexdigest()[:16]
 
 
 def _span(run: _Run, first: datetime, last: datetime) -> Span:

@@ -165,6 +165,10 @@ class EventLog:
         """Which events are in this log, whatever their order on disk: the digest of the uncut log, and the span."""
         return f"{self.digest}@{moments.text(self.span.start)}/{moments.text(self.span.until)}"
 
+    def count_users(self) -> int:
+        """Return how many users have an event in the log."""
+        return int(self.collect(self.events.aggregate(n=self.events[c.USER].nunique()))["n"][0])
+
     def collect(self, expression: ir.Table) -> pl.DataFrame:
         """Run a query on the log's engine and return its rows."""
         backend = self.events._find_backend()

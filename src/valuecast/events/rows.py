@@ -24,7 +24,10 @@ _NUMBER_ADVICE: Final = (
     """{sql = "replace(Price, ',', '.')::DOUBLE"}."""
 )
 _MAP_ADVICE: Final = "Add the value to the map, or leave such rows out with where."
-_TIME_ADVICE: Final = 'State the format of the column, such as format = "%d/%m/%Y" (--format %d/%m/%Y).'
+_TIME_ADVICE: Final = (
+    'State the format that it is written in: format = "%d.%m.%Y" (--format %d.%m.%Y) for 31.12.2024, "%d/%m/%Y" for '
+    '31/12/2024, "%Y-%m-%d %H:%M" for 2024-12-31 18:30.'
+)
 
 
 OUTSIDE: Final = "outside the stated span"

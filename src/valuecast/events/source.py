@@ -15,9 +15,9 @@ from typing import Any, Final, TypeVar
 
 from valuecast import columns as c
 from valuecast.config import build, read_toml
-from valuecast.errors import MissingExtraError, SourceError, suggest
+from valuecast.errors import ConfigError, MissingExtraError, SourceError, suggest
 from valuecast.events import snippets
-from valuecast.events.schema import Kind, Span
+from valuecast.events.schema import Kind, Span, literal, quote
 from valuecast.events.spec import DROP, REQUIRE, Column, File, Side, Source
 from valuecast.events.times import UNITS, check_zone
 from valuecast.language import Text
@@ -114,6 +114,7 @@ class Mapping:
         user: str,
         time: str,
         event: str | None = None,
+        negative: str | None = None,
         item: str | None = None,
         amount: str | None = None,
         order: str | None = None,
@@ -129,17 +130,21 @@ class Mapping:
         until: str | None = None,
         max_rejected: float = MAX_REJECTED,
     ) -> Mapping:
-        """Make the mapping of one file from names of columns; ``event`` is a constant.
+        """Make the mapping of one file from names of columns.
+
+        ``event`` is what each row is, a purchase without it; ``negative`` is what a row with a negative amount is.
 
         Raises:
             ValuecastError: a value is not understood.
         """
+        if negative is not None and amount is None:
+            raise ConfigError("--negative without amounts", where=FLAGS, remedy="Add --amount COLUMN.")
         reading = {"column": time, "zone": zone, "format": format, "unit": unit}
         source = {
             "path": str(file),
             "user": user,
             "time": _given(reading),
-            "event": event,
+            "event": _signed(amount or "", negative, event or c.PURCHASE) if negative else event,
             "item": item,
             "amount": amount,
             "order": order,
@@ -152,6 +157,10 @@ class Mapping:
         span = _given({"from": _moment(since, where="--since"), "until": _moment(until, where="--until")})
         data = {"source": [_given(source)], "span": span, "max_rejected": max_rejected}
         return cls.parse(data, base=Path.cwd(), where=FLAGS)
+
+
+def _signed(amount: str, negative: str, other: str) -> dict[str, str]:
+    return {"sql": f"case when {quote(amount)} < 0 then {literal(negative)} else {literal(other)} end"}
 
 
 def place(where: str, number: int) -> str:

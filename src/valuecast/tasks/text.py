@@ -42,6 +42,7 @@ _SPOKEN = {
     "STAR": "'*'",
     "DOT": "'.'",
     "$END": "the end",
+    "<END-OF-FILE>": "the end",
 }
 
 Setting = Value | list[Value]

@@ -73,6 +73,7 @@ def fit(
     facts = {
         "log": log.fingerprint,
         "span": str(log.span),
+        "before": moments.text(log.span.until),
         "split": split.describe(task, log, choices),
         "examples": len(labelled),
         "users": labelled[c.USER].n_unique(),
