@@ -294,7 +294,11 @@ def _refuse_doubles(run: _Run, parts: Sequence[_Part], checked: _Checked) -> Non
 
 
 def _digest(mapped: Source | Side) -> str:
-    return hashlib.sha256(repr(replace(mapped, path="")).encode()).hexdigest()[:16]
+    """Digest of how a file is read; where it lies, and the order of its fields, do not matter."""
+    how = replace(mapped, path="")
+    if isinstance(how, Source):
+        how = replace(how, fields=tuple(sorted(how.fields, key=repr)))
+    return hashlib.sha256(repr(how).encode()).hexdigest()[:16]
 
 
 def _span(run: _Run, first: datetime, last: datetime) -> Span:
