@@ -97,7 +97,6 @@ def test_a_definition_that_is_none_is_refused(spec: FeatureSet, damage: dict[str
 
 def test_what_a_log_must_have_is_what_is_used(spec: FeatureSet, log: EventLog) -> None:
     assert spec.requires == log.schema
-    assert spec.categorical == ("user_plan",)
 
 
 def test_types_of_event_and_values_that_differ_only_in_case_are_counted_apart(spec: FeatureSet, log: EventLog) -> None:

@@ -42,9 +42,6 @@ def test_kind_targets_and_windows() -> None:
     assert value.targets == {"value_30d": 30, "value_90d": 90}
     assert (churn.horizon.days, churn.history.days) == (90, 180)
     assert (value.horizon.days, value.history.days) == (90, 90)
-    assert value.in_currency
-    assert not churn.in_currency
-    assert not Task("count(*) of view over next 3 days").in_currency
 
 
 def test_every_target_has_a_label_in_both_languages() -> None:

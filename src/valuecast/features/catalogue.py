@@ -63,11 +63,6 @@ class FeatureSet:
         return tuple(column.feature for column in families.columns(self))
 
     @property
-    def categorical(self) -> tuple[str, ...]:
-        """Names of the features that are codes without an order."""
-        return tuple(feature.name for feature in self.features if feature.unit == "code")
-
-    @property
     def streams(self) -> tuple[str, ...]:
         """Streams with active days and gaps of their own: purchases, and all events where there are others."""
         if c.PURCHASE not in self.events:

@@ -70,17 +70,6 @@ class Task:
         return "binary" if self.question.comparison else "amount"
 
     @property
-    def in_currency(self) -> bool:
-        """Whether a score is money."""
-        aggregate = self.question.aggregate
-        return (
-            self.kind == "amount"
-            and aggregate.function == "sum"
-            and aggregate.column is not None
-            and (aggregate.column.name == c.AMOUNT)
-        )
-
-    @property
     def targets(self) -> dict[str, int]:
         """Name of each target and its horizon in days."""
         return {f"{self.name}_{days}d": days for days in self.question.days}
