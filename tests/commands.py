@@ -15,7 +15,7 @@ from unittest import mock
 
 import numpy as np
 
-from valuecast import cli
+from valuecast.cli.main import main
 from valuecast.models.baselines.boosted import LIGHTGBM
 from valuecast.models.registry import METHODS
 
@@ -47,7 +47,7 @@ def valuecast(*arguments: str | Path) -> Ran:
         contextlib.redirect_stderr(err),
     ):
         try:
-            cli.main()
+            main()
         except SystemExit as stop:
             code = int(stop.code or 0)
     return Ran(code, out.getvalue(), err.getvalue())

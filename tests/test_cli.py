@@ -124,7 +124,7 @@ def test_help_version_and_no_arguments(here: Path) -> None:
 
 
 def test_the_command_line_starts_without_anything_heavy() -> None:
-    code = f"import sys, valuecast.cli; print([name for name in {HEAVY} if name in sys.modules])"
+    code = f"import sys, valuecast.cli.main; print([name for name in {HEAVY} if name in sys.modules])"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]"
 

@@ -1,5 +1,5 @@
 """``python -m valuecast``."""
 
-from valuecast.cli import main
+from valuecast.cli.main import main
 
 main()

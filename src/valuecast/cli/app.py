@@ -1,0 +1,91 @@
+"""The application, and what its commands share: options, progress, and how results are shown."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from valuecast.language import Language
+
+if TYPE_CHECKING:
+    from valuecast.report.blocks import Fact, Report
+
+# Every import of weight is inside its command: `valuecast --help` must answer at once.
+
+app = typer.Typer(
+    help="From a shop's raw event log to honest predictions of what each user is worth.",
+    epilog="Dates are UTC; a bare date is its midnight. Exit code 0: done; 2: bad input; 1: a fault of ours.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+
+LogPath = Annotated[Path, typer.Argument(metavar="LOG", help="A log folder that `ingest` wrote.")]
+TASK = typer.Option("--task", metavar="TASK", help='The question, such as "churn(days=90, active=180)".')
+Lang = Annotated[Language, typer.Option("--lang", help="Language of the report.")]
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
+) -> None:
+    """From a shop's raw event log to honest predictions of what each user is worth."""
+    if version:
+        typer.echo(product())
+        raise typer.Exit
+
+
+_START = time.monotonic()
+
+
+def say(what: str) -> None:
+    """Progress goes to standard error, with the seconds since the start; further lines are indented."""
+    typer.echo(f"{time.monotonic() - _START:6.0f}s  {what.replace(chr(10), chr(10) + ' ' * 9)}", err=True)
+
+
+def show(report: Report, lang: Language) -> None:
+    """Print a report."""
+    from valuecast.report.terminal import print_report
+
+    print_report(report, language=lang)
+
+
+def write_page(report: Report, path: Path, lang: Language) -> None:
+    """Write a report as an HTML page."""
+    from valuecast.report.html import write_html
+
+    write_html(report, path, language=lang)
+    typer.echo(f"wrote {path}")
+
+
+def command() -> str:
+    """Return the command line that was given."""
+    return shlex.join(["valuecast", *sys.argv[1:]])
+
+
+def product() -> str:
+    """Name and version of this package."""
+    from valuecast import __version__
+
+    return f"valuecast {__version__}"
+
+
+def made() -> tuple[Fact, ...]:
+    """How a page came about, for its foot."""
+    from valuecast.language import Text
+    from valuecast.report.blocks import Fact
+
+    return (Fact(Text("Command", "命令"), command()), Fact(Text("Version", "版本"), product()))
+
+
+def tell_files(files: Iterable[Path]) -> None:
+    """Say which files were written."""
+    for path in files:
+        typer.echo(f"wrote {path}")

@@ -1,0 +1,113 @@
+"""Commands about models: fit, predict, evaluate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from valuecast import moments
+from valuecast.cli.app import TASK, Lang, LogPath, app, made, say, show, write_page
+from valuecast.errors import ConfigError
+
+if TYPE_CHECKING:
+    from valuecast.models.predictor import Predictor
+
+
+@app.command()
+def fit(
+    name: Annotated[
+        str,
+        typer.Argument(metavar="NAME", help="A model: recency, last_period, mean_rate, bgnbd, paretonbd, lightgbm."),
+    ],
+    log: LogPath,
+    task: Annotated[list[str], TASK],
+    before: Annotated[str, typer.Option(metavar="TIME", help="Nothing at or after this moment is read.")],
+    out: Annotated[Path, typer.Option(metavar="MODEL", help="The model folder; a model that it holds is replaced.")],
+    every: Annotated[int, typer.Option(min=1, metavar="DAYS", help="Days between training cutoffs.")] = 15,
+    seed: Annotated[int, typer.Option(min=0, metavar="NUMBER", help="Of everything random.")] = 0,
+) -> None:
+    """Fit a model to what happened before a moment.
+
+    Settings are chosen on the latest cutoffs whose horizons end by --before; then the model is refitted on all of them.
+    """
+    from valuecast import artifact
+    from valuecast.events.log import EventLog
+    from valuecast.models import predictor, registry
+    from valuecast.tasks import parse
+    from valuecast.tasks.splits import TimeSplit
+    from valuecast.training.fit import fit as fit_
+
+    registry.method(name)
+    if len(task) > 1:
+        raise ConfigError("several tasks for one model", where="--task", remedy="Fit a model for each.")
+    asked, end = parse(task[0]), moments.moment(before, where="--before")
+    artifact.check_replaceable(out, kind=predictor.KIND)
+    whole = EventLog.read(log)
+    if end > whole.span.until:
+        until = moments.text(whole.span.until)
+        raise ConfigError(f"the log is known only until {until}", where="--before", remedy=f"Use {until} or earlier.")
+    known = whole.before(end)
+    fitted = fit_(name, asked, known, split=TimeSplit(every=every), seed=seed, progress=say)
+    fitted.save(out)
+    for target, head in fitted.heads.items():
+        numbers = ((key, value) for key, value in head.facts["validation"].items() if value is not None)
+        typer.echo(f"{target} on validation: " + ", ".join(f"{key} {value:.3f}" for key, value in numbers))
+    typer.echo(f"wrote {out}, fitted on what happened before {moments.text(fitted.before)}")
+
+
+@app.command()
+def predict(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model folder.")],
+    log: LogPath,
+    at: Annotated[str, typer.Option(metavar="TIME", help="The moment; nothing at or after it is read.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="A file that ends in .csv or .parquet.")],
+) -> None:
+    """Score every eligible user at a moment.
+
+    Columns: user, at, target, score, low, high, tier. A score is a probability, or an amount in the shop's currency.
+    """
+    from valuecast.events.log import EventLog
+    from valuecast.models.predictor import Predictor
+    from valuecast.pipeline import check_table, write_table
+
+    check_table(out)
+    predictor, known, when = Predictor.load(model), EventLog.read(log), moments.moment(at, where="--at")
+    scores = predictor.predict(known, at=when)
+    write_table(scores, out)
+    typer.echo(f"wrote {len(scores):,} rows for {scores['user'].n_unique():,} users to {out}")
+    others = known.before(when).count_users() - scores["user"].n_unique()
+    if others:
+        conditions = " and ".join(map(str, predictor.task.question.when))
+        typer.echo(f"{others:,} more users with events are not asked about, only those with {conditions}")
+
+
+@app.command()
+def evaluate(
+    models: Annotated[list[Path], typer.Argument(metavar="MODEL", help="Model folders.")],
+    log: Annotated[Path, typer.Option(metavar="LOG", help="A log that holds the horizon after --at.")],
+    at: Annotated[
+        str, typer.Option(metavar="TIME", help="The test cutoff; not earlier than any model's own --before.")
+    ],
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="An HTML page to write.")] = None,
+    slice_: Annotated[
+        list[str] | None,
+        typer.Option("--slice", metavar="FIELD", help="A field to break results down by; may be repeated."),
+    ] = None,
+    lang: Lang = "en",
+) -> None:
+    """Test models on what happened from --at on."""
+    from valuecast.evaluation.evaluate import evaluate as evaluate_
+    from valuecast.events.log import EventLog
+    from valuecast.models.predictor import Predictor
+
+    when = moments.moment(at, where="--at")
+    named: dict[str, Predictor] = {}
+    for path in models:
+        short = path.resolve().name
+        named[short if short not in named else str(path)] = Predictor.load(path)
+    report = evaluate_(named, EventLog.read(log), at=when, slices=slice_ or (), made=made())
+    show(report, lang)
+    if out:
+        write_page(report, out, lang)
