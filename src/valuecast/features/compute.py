@@ -103,11 +103,21 @@ def compute(spec: FeatureSet, log: EventLog, keys: Any) -> pl.DataFrame:
         ModelError: the log lacks a column that was there at learning, or it has another type.
         LogError: the keys are not keys, or a moment is later than the log is known.
     """
+    return pl.concat(stream(spec, log, keys)).sort(c.AT, c.USER)
+
+
+def stream(spec: FeatureSet, log: EventLog, keys: Any) -> Iterator[pl.DataFrame]:
+    """Yield what ``compute`` returns in parts, each with all keys of some users, where the whole is more than memory.
+
+    Raises:
+        ModelError: the log lacks a column that was there at learning, or it has another type.
+        LogError: the keys are not keys, or a moment is later than the log is known.
+    """
     spec.check(log)
     rows = key_tables.read(log, keys)
     wanted = [column.value.cast(pl.Float64).alias(column.feature.name) for column in families.columns(spec)]
-    parts = [_measured(spec, log, events, part).select(*c.KEY, *wanted) for events, part in _passes(log, rows)]
-    return pl.concat(parts).sort(c.AT, c.USER)
+    for events, part in _passes(log, rows):
+        yield _measured(spec, log, events, part).select(*c.KEY, *wanted)
 
 
 def _measured(spec: FeatureSet, log: EventLog, events: ir.Table, rows: pl.DataFrame) -> pl.DataFrame:

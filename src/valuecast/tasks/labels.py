@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import reduce
@@ -35,6 +35,8 @@ class Window:
 
 
 EVER = Window(None, 0)
+Measure = Callable[[ir.Table, ir.BooleanValue], ir.Scalar]
+"""A number of those events of a table for which a condition holds."""
 
 
 def check(task: Task, log: EventLog) -> None:
@@ -77,7 +79,8 @@ def labels(task: Task, log: EventLog, cutoffs: Sequence[datetime]) -> pl.DataFra
             )
     question = task.question
     windows = {name: Window(0, days) for name, days in task.targets.items()}
-    joined = _beside(eligible(task, log, cutoffs), [_totals(question.aggregate, log, cutoffs, windows, task=task)])
+    totals = _totals(question.aggregate, log, cutoffs, windows, task=task)
+    joined = _beside(eligible(task, log, cutoffs), [totals])
     joined = joined.with_columns(pl.col(*windows).fill_null(0.0))
     if question.comparison:
         compared = (question.comparison.holds(pl.col(name)).cast(pl.Float64).alias(name) for name in windows)
@@ -96,13 +99,12 @@ def history(task: Task, log: EventLog, keys: pl.DataFrame) -> pl.DataFrame:
     cutoffs = keys[c.AT].unique().sort().to_list()
     aggregate = task.question.aggregate
     windows = {name: Window(-days, 0) for name, days in task.targets.items()} | {"ever": EVER}
-    past = _totals(aggregate, log, cutoffs, windows, task=task)
-    counted = _paired(Resolver(log, task.name).events(aggregate), log, cutoffs, {"ever": EVER})
-    last = log.collect(counted.group_by(list(c.KEY)).aggregate(last=counted[c.TIME].max()))
-    every = _paired(log.events, log, cutoffs, {"ever": EVER})
-    first = log.collect(every.group_by(list(c.KEY)).aggregate(first=every[c.TIME].min()))
+    counted = Resolver(log, task.name).events(aggregate)
+    totals = {name: (window, _total(aggregate)) for name, window in windows.items()}
+    past = _measured(log, counted, cutoffs, totals | {"last": (EVER, _last)})
+    first = _measured(log, log.events, cutoffs, {"first": (EVER, _first)})
     days = pl.duration(days=1)
-    return _beside(keys.select(c.KEY), [past, last, first]).select(
+    return _beside(keys.select(c.KEY), [past, first]).select(
         *c.KEY,
         pl.col(*windows).fill_null(0.0),
         ((pl.col(c.AT) - pl.col("last")) / days).alias("silence"),
@@ -117,7 +119,9 @@ def eligible(task: Task, log: EventLog, cutoffs: Sequence[datetime]) -> pl.DataF
         TaskError: nobody is eligible at any of the cutoffs.
     """
     conditions = {f"condition_{i}": condition for i, condition in enumerate(task.question.when)}
-    known = _totals(Aggregate("count"), log, cutoffs, {"ever": EVER}, task=task).drop("ever")
+    first = log.collect(log.events.group_by(c.USER).aggregate(first=log.events[c.TIME].min()))
+    moments_of = pl.DataFrame({c.AT: cutoffs}, schema={c.AT: pl.Datetime("us")})
+    known = first.join(moments_of, how="cross").filter(pl.col("first") < pl.col(c.AT)).drop("first")
     totals = [
         _totals(condition.aggregate, log, cutoffs, {name: Window(-condition.days, 0)}, task=task)
         for name, condition in conditions.items()
@@ -136,38 +140,66 @@ def eligible(task: Task, log: EventLog, cutoffs: Sequence[datetime]) -> pl.DataF
 
 
 def _totals(
-    aggregate: Aggregate, log: EventLog, cutoffs: Sequence[datetime], windows: dict[str, Window], *, task: Task
+    aggregate: Aggregate, log: EventLog, cutoffs: Sequence[datetime], windows: Mapping[str, Window], *, task: Task
 ) -> pl.DataFrame:
     """``user, at`` and the aggregate over each window; users without a single event that counts are absent."""
-    paired = _paired(Resolver(log, task.name).events(aggregate), log, cutoffs, windows)
-    totals = {}
-    for name in windows:
-        inside = (paired[c.TIME] >= paired[f"{name}_start"]) & (paired[c.TIME] < paired[f"{name}_end"])
+    events = Resolver(log, task.name).events(aggregate)
+    measure = _total(aggregate)
+    return _measured(log, events, cutoffs, {name: (window, measure) for name, window in windows.items()})
+
+
+def _total(aggregate: Aggregate) -> Measure:
+    """The aggregate of the task over the events for which a condition holds."""
+
+    def total(events: ir.Table, inside: ir.BooleanValue) -> ir.Scalar:
         match aggregate.function:
             case "count":
-                total = paired.count(where=inside)
+                found = events.count(where=inside)
             case "distinct":
-                total = paired[Resolver.VALUE].nunique(where=inside)
+                found = events[Resolver.VALUE].nunique(where=inside)
             case "sum":
-                total = exact(paired[Resolver.VALUE]).sum(where=inside)
-        totals[name] = total.cast("float64")
-    return log.collect(paired.group_by(list(c.KEY)).aggregate(**totals))
+                found = exact(events[Resolver.VALUE]).sum(where=inside)
+        return found.cast("float64")
+
+    return total
 
 
-def _paired(events: ir.Table, log: EventLog, cutoffs: Sequence[datetime], windows: dict[str, Window]) -> ir.Table:
-    """Each event beside each cutoff with a window that may hold it, and the bounds of the windows."""
-    rows = []
-    for at in cutoffs:
-        bounds = {name: window.bounds(at, log) for name, window in windows.items()}
-        ends = {
-            f"{name}_{which}": bound
-            for name, pair in bounds.items()
-            for which, bound in zip(("start", "end"), pair, strict=True)
-        }
-        first, last = min(start for start, _ in bounds.values()), max(end for _, end in bounds.values())
-        rows.append({c.AT: at, "_first": first, "_last": last, **ends})
-    grid = ibis.memtable(pl.DataFrame(rows, schema=dict.fromkeys(rows[0], pl.Datetime("us"))))
-    return events.join(grid, [events[c.TIME] >= grid["_first"], events[c.TIME] < grid["_last"]])
+def _first(events: ir.Table, inside: ir.BooleanValue) -> ir.Scalar:
+    return events[c.TIME].min(where=inside)
+
+
+def _last(events: ir.Table, inside: ir.BooleanValue) -> ir.Scalar:
+    return events[c.TIME].max(where=inside)
+
+
+def _measured(
+    log: EventLog, events: ir.Table, cutoffs: Sequence[datetime], wanted: Mapping[str, tuple[Window, Measure]]
+) -> pl.DataFrame:
+    """``user, at`` and each measure over its window, for every user with an event in any of the windows.
+
+    Each measure at each cutoff is a column of one aggregation: the events are read once, and none is put beside a
+    cutoff, so the work does not grow with the pairs.
+    """
+    bounds = {
+        (name, place): window.bounds(at, log)
+        for place, at in enumerate(cutoffs)
+        for name, (window, _) in wanted.items()
+    }
+    first, last = min(start for start, _ in bounds.values()), max(end for _, end in bounds.values())
+    events = events.filter(events[c.TIME] >= ibis.literal(first), events[c.TIME] < ibis.literal(last))
+    columns = {}
+    for (name, place), (start, end) in bounds.items():
+        inside = (events[c.TIME] >= ibis.literal(start)) & (events[c.TIME] < ibis.literal(end))
+        columns[f"{name}_{place}"] = wanted[name][1](events, inside)
+    wide = log.collect(events.group_by(c.USER).aggregate(**columns))
+    return pl.concat(
+        wide.select(
+            c.USER,
+            pl.lit(at, dtype=pl.Datetime("us")).alias(c.AT),
+            *(pl.col(f"{name}_{place}").alias(name) for name in wanted),
+        )
+        for place, at in enumerate(cutoffs)
+    )
 
 
 def _beside(keys: pl.DataFrame, tables: Sequence[pl.DataFrame]) -> pl.DataFrame:
