@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from valuecast.errors import ValuecastError as ValuecastError
     from valuecast.evaluation.evaluate import evaluate as evaluate
     from valuecast.evaluation.ladder import climb as climb
+    from valuecast.evaluation.readiness.check import check as check
     from valuecast.events.ingest import ingest as ingest
     from valuecast.events.log import EventLog as EventLog
     from valuecast.events.source import Mapping as Mapping
@@ -40,6 +41,7 @@ _HOME = {
     "TimeSplit": "valuecast.tasks.splits",
     "UserSplit": "valuecast.tasks.splits",
     "ValuecastError": "valuecast.errors",
+    "check": "valuecast.evaluation.readiness.check",
     "climb": "valuecast.evaluation.ladder",
     "evaluate": "valuecast.evaluation.evaluate",
     "fit": "valuecast.training.fit",

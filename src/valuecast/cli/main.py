@@ -7,7 +7,10 @@ import sys
 import typer
 
 # a command exists once its module is imported; --help lists them in this order
-from valuecast.cli import logs, models, recipes  # noqa: F401
+from valuecast.cli import logs  # noqa: F401
+
+# isort: split
+from valuecast.cli import check, models, recipes  # noqa: F401
 from valuecast.cli.app import app
 from valuecast.errors import ValuecastError
 
