@@ -1,10 +1,11 @@
-"""From a file of purchases to scores and a page, in one go: a small made-up shop, in a temporary folder.
+# %% [markdown]
+# # 1. From a file of purchases to a page
+#
+# A shop has a file: who bought, when, for how much. In five steps it becomes a log, a question, a model, a test of that
+# model on what happened later, and scores for today. The file here is made up, so its numbers say nothing about real
+# customers; the steps are those for a real one.
 
-    python examples/01_first_log.py
-
-The shop is simulated, so its numbers say nothing about real customers; the steps are those for a real file.
-"""
-
+# %%
 from __future__ import annotations
 
 import csv
@@ -21,9 +22,17 @@ SINCE, UNTIL = date(2023, 7, 1), date(2024, 7, 1)  # the log holds the last day 
 HORIZON = 30
 TEST = UNTIL - timedelta(days=HORIZON)  # the latest moment whose horizon the log still holds
 
+temporary = tempfile.TemporaryDirectory()
+folder = Path(temporary.name)
 
+# %% [markdown]
+# ## The file
+# 600 customers differ in how often they buy, how much, and when they leave for good. Nobody says that they leave.
+
+
+# %%
 def write_sales(path: Path, *, customers: int = 600, seed: int = 0) -> None:
-    """Write purchases of customers who differ in how often they buy, how much, and when they leave for good."""
+    """Write a CSV file of purchases."""
     draw = np.random.default_rng(seed)
     days = (UNTIL - SINCE).days
     with path.open("w", encoding="utf-8", newline="") as stream:
@@ -39,43 +48,64 @@ def write_sales(path: Path, *, customers: int = 600, seed: int = 0) -> None:
                 day += draw.exponential(gap)
 
 
-def main(folder: Path) -> None:
-    """Ingest, look, fit, test, score."""
-    sales = folder / "sales.csv"
-    write_sales(sales)
+sales = folder / "sales.csv"
+write_sales(sales)
+print("\n".join(sales.read_text(encoding="utf-8").splitlines()[:4]))
 
-    # A file and what its columns mean become a log; every row is accepted, or rejected with a reason.
-    mapping = vc.Mapping.from_flags(
-        sales,
-        user="customer",
-        time="date",
-        format="%d/%m/%Y",
-        amount="amount",
-        since=SINCE.isoformat(),
-        until=UNTIL.isoformat(),
-    )
-    print(vc.ingest(mapping, folder / "log"))
-    log = vc.EventLog.read(folder / "log")
+# %% [markdown]
+# ## The log
+# Say once what the columns mean. Every row is taken, or rejected with a reason, and counted. The span is stated and not
+# guessed from the last event: that nobody bought on the last days is knowledge too.
 
-    # A task is a question about a customer at a moment. Models learn from what happened before TEST, and no later.
-    churn = vc.tasks.churn(days=HORIZON, active=90)
-    split = vc.TimeSplit(every=30)
-    known = log.before(TEST)
-    models = {name: vc.fit(name, churn, known, split=split) for name in ("mean_rate", "bgnbd")}
+# %%
+mapping = vc.Mapping.from_flags(
+    sales,
+    user="customer",
+    time="date",
+    format="%d/%m/%Y",
+    amount="amount",
+    since=SINCE.isoformat(),
+    until=UNTIL.isoformat(),
+)
+print(vc.ingest(mapping, folder / "log"))
+log = vc.EventLog.read(folder / "log")
 
-    # What happened from TEST on is the test: all models on the same customers.
-    report = vc.evaluate(models, log, at=TEST)
-    print(report)
-    page = folder / "report.html"
-    write_html(report, page, language="en")
-    print(f"wrote {page.name}, {page.stat().st_size / 1024:.0f} KB")
+# %% [markdown]
+# ## A question, and two answers
+# A task is a question about a customer at a moment. Both models learn from what happened before `TEST`, and no later:
+# the customer's own average, and BG/NBD, which knows that a silence means more with somebody who used to buy often.
 
-    # For use, fit once more, up to the end of the log, and score whoever is asked about then.
-    final = vc.fit("bgnbd", churn, log, split=split)
-    scores = final.predict(log, at=UNTIL)
-    print(scores.sort("score", descending=True).head(5))
+# %%
+churn = vc.tasks.churn(days=HORIZON, active=90)
+split = vc.TimeSplit(every=30)
+known = log.before(TEST)
+models = {name: vc.fit(name, churn, known, split=split) for name in ("mean_rate", "bgnbd")}
+print(churn)
 
+# %% [markdown]
+# ## The test
+# What happened from `TEST` on decides, with both models on the same customers. The page is one file without scripts or
+# links, in English or Chinese, to be sent to whoever asks.
 
-if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as temporary:
-        main(Path(temporary))
+# %%
+report = vc.evaluate(models, log, at=TEST)
+for fact in report.facts:
+    print(f"{fact.label.en}: {fact.value}")
+page = folder / "report.html"
+write_html(report, page, language="en")
+print(f"wrote {page.name}")
+report
+
+# %% [markdown]
+# ## The scores
+# For use, fit once more, up to the end of the log, and score whoever is asked about then. `score` is the probability of
+# buying nothing in the next 30 days; `low` and `high` say how sure that probability is.
+
+# %%
+final = vc.fit("bgnbd", churn, log, split=split)
+scores = final.predict(log, at=UNTIL)
+print(f"{len(scores)} customers scored, {(scores['tier'] == 'high').sum()} of them in the tier 'high'")
+scores.sort("score", descending=True).head(5)
+
+# %%
+temporary.cleanup()

@@ -33,8 +33,13 @@ def as_csv(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def mapped(folder: Path, *sources: dict[str, Any], **top: Any) -> Mapping:
-    """A mapping whose sources are ``BASIC`` with changes; no file of it may be rejected unless ``top`` says so."""
-    data = {"source": [BASIC | source for source in sources or ({},)], "max_rejected": 0.0} | top
+    """A mapping whose sources are ``BASIC`` with changes; no row may be rejected unless ``top`` says so.
+
+    A change to None leaves a key out.
+    """
+    changed = [BASIC | source for source in sources or ({},)]
+    given = [{key: value for key, value in source.items() if value is not None} for source in changed]
+    data = {"source": given, "max_rejected": 0.0} | top
     return Mapping.parse(data, base=folder, where="m.toml")
 
 

@@ -130,8 +130,8 @@ def test_a_manifest_that_cannot_be_read(folder: Path) -> None:
         manifest.write_text(text)
         with pytest.raises(ModelError, match=r"manifest.json is damaged"):
             artifact.load(folder, kind="thing")
-    manifest.write_text(whole.replace('"format": 1', '"format": 2'))
-    with pytest.raises(ModelError, match="format 2 is not understood"):
+    manifest.write_text(whole.replace(f'"format": {artifact.FORMAT}', '"format": 0'))
+    with pytest.raises(ModelError, match="format 0 is not understood"):
         artifact.load(folder, kind="thing")
     manifest.unlink()
     with pytest.raises(ModelError, match=r"not a thing: it has no manifest.json"):

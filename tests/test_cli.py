@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -103,6 +104,27 @@ def test_models_are_compared_in_the_terminal_and_on_a_page(shop: Path, here: Pat
     assert 'lang="zh' in page
     assert "valuecast evaluate" in page
     assert "wrote page.html" in ran.out
+
+
+def test_check_says_whether_a_log_supports_a_task(shop: Path, here: Path) -> None:
+    ran = done("check", shop / "log", "--task", TASK, "--out", "page.html", "--lang", "zh")
+    page = Path("page.html").read_text(encoding="utf-8")
+    for text in (ran.out, page):
+        assert f"这份日志能回答 {TASK} 吗？" in text
+        assert "用户与结果" in text
+    assert "valuecast check" in page
+    assert "wrote page.html" in ran.out
+    # a verdict of "no" is an answer, not an error
+    ran = done("check", shop / "log", "--task", "churn(days=200, active=60)")
+    assert "Verdict    not usable" in ran.out
+    assert "Fitting refuses this" in ran.out
+
+
+def test_check_refuses_what_it_cannot_look_at(shop: Path, here: Path) -> None:
+    message = refused("check", shop / "log", "--task", TASK, "--at", END)
+    assert "does not hold 2024-10-27 and 20 days after it" in message
+    assert "no task 'chum'" in refused("check", shop / "log", "--task", "chum(days=3)")
+    assert "no event 'sale'" in refused("check", shop / "log", "--task", "count(*) of sale over next 9 days > 0")
 
 
 def test_fit_prints_the_validation_and_shows_progress_on_standard_error(shop: Path, here: Path) -> None:
@@ -506,3 +528,65 @@ def test_predict_says_who_is_not_asked_about(shop: Path, here: Path) -> None:
     done("fit", "mean_rate", shop / "log", "--task", "churn(days=14, active=7)", "--before", BEFORE, "--out", "model")
     ran = done("predict", "model", shop / "log", "--at", BEFORE, "--out", "scores.csv")
     assert "more users with events are not asked about, only those with count(*) over last 7 days > 0" in ran.out
+
+
+# --- the synthetic shop -----------------------------------------------------------------------------------------------
+
+
+def test_a_synthetic_shop_is_ingested_as_it_is(here: Path) -> None:
+    (here / "more.toml").write_text("users = 5\nalpha = 10.0\nseed = 4\n", encoding="utf-8")
+    options = ("--days", "100", "--since", "2024-03-01", "--seasonality", "0", "--campaigns", "1")
+    ran = done("simulate", "shop", "--settings", "more.toml", *options, "--users", "30")
+    assert "events of 30 users to shop" in ran.out
+    made = json.loads(Path("shop/manifest.json").read_text())["settings"]
+    assert (made["alpha"], made["seed"], made["users"], made["seasonality"], made["campaigns"]) == (10.0, 4, 30, 0.0, 1)
+    command = ran.out.splitlines()[-1].removeprefix("read it with: valuecast ").replace("LOG", "log").split()
+    assert "of 30 users, 2024-03-01 to 2024-06-09" in done(*command).out
+    assert "nobody shops there" in done("describe", "log").out
+    assert "wrote 2," in done("simulate", "shop", "--events", "2000").out  # another shop in its place
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ((), "--users, --events: how large? Give one of --users N and --events N."),
+        (("--users", "3", "--events", "9"), "--users, --events: how large?"),
+        (("--events", "0"), "--events: 0 events. Give at least 1."),
+        (("--users", "0"), "settings of the shop: users is 0. Give at least 1."),
+        (("--users", "3", "--days", "30"), "campaigns is 3. 30 days have room for 1 of 14 days each"),
+        (("--users", "3", "--since", "soon"), "since: 'soon' is not a date or time"),
+        (("--users", "3", "--settings", "odd.toml"), "odd.toml: unknown key 'alpa'. Did you mean 'alpha'?"),
+        (("--users", "3", "--settings", "none.toml"), "none.toml: no such file"),
+    ],
+)
+def test_shops_that_cannot_be_made(here: Path, options: tuple[str, ...], said: str) -> None:
+    (here / "odd.toml").write_text("alpa = 3.0\n", encoding="utf-8")
+    assert said in refused("simulate", "shop", *options)
+    assert not Path("shop").exists()
+
+
+def test_a_synthetic_shop_is_not_written_over_something_else(here: Path) -> None:
+    (here / "thesis.txt").write_text("mine", encoding="utf-8")
+    assert "the folder holds something else than a synthetic shop" in refused("simulate", ".", "--users", "3")
+    assert [path.name for path in here.iterdir()] == ["thesis.txt"]
+
+
+def test_a_campaign_is_assumed_whole_and_wants_models_of_churn_and_value(shop: Path, here: Path) -> None:
+    done("fit", "mean_rate", shop / "log", "--task", VALUE, *FIT, "--out", "spend")
+    known = ("--log", shop / "log", "--at", BEFORE)
+    assumed = ("--contact-cost", "0.2", "--save-rate", "0.1")
+    said = refused("evaluate", shop / "rate", "spend", *known, *assumed)
+    assert said == "evaluate: a campaign is assumed in part. Add --margin, or give none."
+    assumed = (*assumed, "--margin", "0.5")
+    assert "a campaign wants to know who stops buying" in refused("evaluate", shop / "rate", *known, *assumed)
+    assert "save_rate: 0.0" in refused("evaluate", shop / "rate", "spend", *known, *assumed, "--save-rate", "0")
+    ran = done("evaluate", shop / "rate", "spend", *known, *assumed, "--out", "page.html")
+    page = Path("page.html").read_text(encoding="utf-8")
+    for text in (ran.out, page):
+        assert "Whom to contact, and what it pays" in text
+        assert "--show-users" in text
+    assert ">c1<" not in page
+    done("evaluate", shop / "rate", "spend", *known, "--show-users", "--out", "page.html")
+    page = Path("page.html").read_text(encoding="utf-8")
+    assert "Whom to contact" not in page
+    assert re.search(r">c\d+<", page)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,6 +45,10 @@ sources = "sources.toml"
 every = 30
 [predict]
 at = "2024-10-01"
+[campaign]
+contact_cost = 0.1
+save_rate = 0.2
+margin = 0.5
 """
 RESULTS = 6
 """Three rungs of two tasks at one origin."""
@@ -98,7 +103,7 @@ def kept(folder: Path, rung: str, *, name: str = "manifest.json") -> Path:
 
 def test_a_run_leaves_pages_metrics_models_and_scores(first: Path) -> None:
     made = first / "made"
-    expected = {"log", "ladder", "report.html", "report.zh.html", "metrics.csv", "models", "scores.csv"}
+    expected = {"log", "ladder", "report.html", "report.zh.html", "metrics.csv", "models", "scores.csv", "first.csv"}
     assert {path.name for path in made.iterdir()} == expected
     page, chinese = ((made / name).read_text(encoding="utf-8") for name in ("report.html", "report.zh.html"))
     assert "A small shop" in page
@@ -123,6 +128,32 @@ def test_the_scores_are_those_of_the_refitted_best_rungs(first: Path) -> None:
         assert mine["user"].to_list() == again.sort("user")["user"].to_list()
         # a CSV holds six decimals
         assert mine["score"].to_list() == pytest.approx(again.sort("user")["score"].to_list(), abs=1e-6)
+
+
+def test_whom_to_look_at_first_is_written_with_all_ids_and_shown_masked(first: Path) -> None:
+    users = pl.read_csv(first / "made/first.csv", try_parse_dates=True)
+    scores = pl.read_csv(first / "made/scores.csv").filter(pl.col("target") == "churn_20d")
+    assert sorted(users["user"]) == sorted(scores["user"])
+    assert users["value_at_risk"].is_sorted(descending=True)
+    assert users["expected_profit"].to_list() == pytest.approx((0.1 * users["value_at_risk"] - 0.1).to_list(), abs=1e-5)
+    assert (users["contact"] == (users["expected_profit"] > 0)).all()
+    assert users["last_purchase"].max() < users["at"][0]  # type: ignore[operator]
+    page = (first / "made/report.html").read_text(encoding="utf-8")
+    assert not re.search(r">c\d+<", page)
+
+
+@pytest.mark.parametrize("name", ["report.html", "report.zh.html"])
+def test_a_page_has_every_section(first: Path, name: str) -> None:
+    page = (first / "made" / name).read_text(encoding="utf-8")
+    titles = re.findall(r"<h2>(.*?)</h2>", page)
+    expected = {
+        "report.html": ["What was asked", "Predicted and true over time", "Who to look at first", "Who comes back"],
+        "report.zh.html": ["问题是什么", "预测与实际的时间走势", "优先关注谁", "谁会回来"],
+    }
+    assert set(expected[name]) < set(titles)
+    assert len(titles) == 14
+    if name == "report.zh.html":
+        assert all(re.search("[一-龥]", title) for title in titles)
 
 
 def test_a_rung_that_cannot_fit_is_a_row_with_its_reason(first: Path) -> None:
@@ -193,6 +224,9 @@ def test_another_question_or_another_log_is_not_answered_from_what_is_kept(folde
         ("every = 30", 'by = "users"\nat = "2024-09-01"', "Leave [predict] out, or split by time."),
         ("every = 30", 'by = "shops"', "split: by: 'shops'. Use one of: time, users."),
         ("sources.toml", "source.toml", "source.toml: no such file"),
+        ("save_rate = 0.2", "save_rate = 2", "campaign: save_rate: 2.0. Give a share above 0, and at most 1."),
+        ("margin = 0.5", "", "campaign: no 'margin'. Add margin = ..."),
+        ('"value(days=20, active=60)"', '"value(days=30, active=60)"', "a campaign wants to know who stops buying"),
         ('sources = "sources.toml"', "", "data: nothing given. Give one of dataset, sources and log."),
         ('sources = "sources.toml"', 'log = "nolog"', "nolog: no such event log folder"),
         ('sources = "sources.toml"', 'dataset = "cdnw"', "no data set 'cdnw'. Did you mean 'cdnow'?"),

@@ -21,7 +21,7 @@ from typing import Any
 from valuecast.errors import ModelError, ValuecastError
 
 MANIFEST = "manifest.json"
-FORMAT = 1
+FORMAT = 2
 _HASHED_UP_TO = 256 * 2**20  # larger files are checked by their size alone: hashing a log at each opening is not free
 
 Facts = dict[str, Any]
@@ -45,17 +45,22 @@ def code_digest() -> str:
 
 
 def commit(folder: Path, *, kind: str, facts: Facts, files: Iterable[str]) -> None:
-    """Write the manifest of ``folder``, which makes its ``files`` one artifact of ``kind``."""
+    """Write the manifest of ``folder``, which makes its ``files`` one artifact of ``kind``.
+
+    Files reach the disk before the manifest that lists them does, so that it holds after a power cut too.
+    """
     listed = {name: _identity(folder / name) for name in sorted(files)}
+    for name in listed:
+        _reach_disk(folder / name)
     manifest = _plain({"format": FORMAT, "kind": kind, "versions": versions(), **facts, "files": listed})
     manifest["seal"] = _seal(manifest)
     draft = folder / f".{MANIFEST}.{uuid.uuid4().hex[:8]}"
     with draft.open("w", encoding="utf-8") as stream:
         json.dump(manifest, stream, indent=1, ensure_ascii=False, allow_nan=False)
         stream.write("\n")
-        stream.flush()
-        os.fsync(stream.fileno())
+    _reach_disk(draft)
     draft.replace(folder / MANIFEST)
+    _reach_disk(folder)
 
 
 def save(folder: Path, *, kind: str, facts: Facts, write: Callable[[Path], None]) -> None:
@@ -130,6 +135,15 @@ def load(folder: Path, *, kind: str, error: type[ValuecastError] = ModelError) -
         if _identity(path) != expected:
             raise error(f"the file {name} is damaged or was changed", where=where, remedy=again)
     return manifest
+
+
+def _reach_disk(path: Path) -> None:
+    """Wait until a file, or the list of files of a folder, is on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _a(kind: str) -> str:

@@ -57,6 +57,39 @@ class Predict:
 
 
 @dataclass(frozen=True)
+class Campaign:
+    """What is assumed about contacting users who may stop buying; none of it is learned from the log.
+
+    Attributes:
+        contact_cost: of contacting one user, in the shop's currency.
+        save_rate: share of those who would have stopped buying whom a contact keeps.
+        margin: share of spend that is earned.
+
+    Raises:
+        ConfigError: a negative cost, or a rate that is not above 0 and at most 1.
+    """
+
+    contact_cost: float
+    save_rate: float
+    margin: float
+
+    def __post_init__(self) -> None:
+        if not self.contact_cost >= 0:
+            raise ConfigError(f"{self.contact_cost}", where="campaign: contact_cost", remedy="Give 0 or more.")
+        for name in ("save_rate", "margin"):
+            if not 0 < getattr(self, name) <= 1:
+                remedy = "Give a share above 0, and at most 1."
+                raise ConfigError(f"{getattr(self, name)}", where=f"campaign: {name}", remedy=remedy)
+
+
+@dataclass(frozen=True)
+class Page:
+    """What the page shows. Without ``show_users`` ids are masked."""
+
+    show_users: bool = False
+
+
+@dataclass(frozen=True)
 class Recipe:
     """What ``valuecast run`` does.
 
@@ -69,6 +102,8 @@ class Recipe:
         split: how settings are chosen and the rest is tested.
         slices: fields by which results are broken down.
         predict: whom to score at the end.
+        campaign: what is assumed about contacting users; chooses whom to contact.
+        report: what the page shows.
         seed: of everything random.
     """
 
@@ -80,6 +115,8 @@ class Recipe:
     split: SplitBy = SplitBy()
     slices: tuple[str, ...] = ()
     predict: Predict | None = None
+    campaign: Campaign | None = None
+    report: Page = Page()
     seed: int = 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from importlib import resources
 from pathlib import Path
@@ -14,6 +15,7 @@ from valuecast import __version__, moments
 from valuecast import columns as c
 from valuecast.config import Data, Recipe, SplitBy, read_recipe
 from valuecast.errors import ConfigError
+from valuecast.evaluation import campaign, priority
 from valuecast.evaluation.comparison import compare
 from valuecast.evaluation.ladder import Ladder, climb
 from valuecast.evaluation.page import page
@@ -28,7 +30,7 @@ from valuecast.models.registry import method
 from valuecast.moments import moment
 from valuecast.report.blocks import Fact, Report
 from valuecast.report.html import write_html
-from valuecast.tasks import parse
+from valuecast.tasks import Task, parse
 from valuecast.tasks.splits import Split, TimeSplit, UserSplit
 from valuecast.training.fit import fit
 from valuecast.training.tables import Tables
@@ -56,7 +58,8 @@ def run(recipe: Recipe, *, out: Path, base: Path, command: str, say: Say, predic
     Args:
         recipe: what to do.
         out: gets ``log/``, ``ladder/`` (kept results), ``report.html``, ``report.zh.html``, ``metrics.csv`` and,
-            where the recipe predicts, ``models/`` and ``scores.csv``.
+            where the recipe predicts, ``models/``, ``scores.csv`` and, where it asks for churn and value,
+            ``first.csv``: the users with the most value at risk first.
         base: folder that the recipe's paths are relative to.
         command: how it was started, for the page.
         say: is told what is being done.
@@ -71,6 +74,8 @@ def run(recipe: Recipe, *, out: Path, base: Path, command: str, say: Say, predic
     split = split_of(recipe.split)
     if predict:
         _check_predict(recipe, split)
+    if recipe.campaign:
+        campaign.check(tasks)
     log = _log(recipe.data, out=out, base=base, say=say)
     check_fields(log, recipe.slices)
     if predict and recipe.predict and moment(recipe.predict.at) > log.span.until:
@@ -97,7 +102,16 @@ def run(recipe: Recipe, *, out: Path, base: Path, command: str, say: Say, predic
     title = Text(recipe.title.en, recipe.title.zh)
     made = (Fact(Text("Command", "命令"), command), Fact(Text("Version", "版本"), f"valuecast {__version__}"))
     cut = slices_of(log, ladders, recipe.slices)
-    report = page(ladders, title=title, log=log, slices=cut, made=made, seed=recipe.seed)
+    report = page(
+        ladders,
+        title=title,
+        log=log,
+        slices=cut,
+        campaign=recipe.campaign,
+        show_users=recipe.report.show_users,
+        made=made,
+        seed=recipe.seed,
+    )
     files = [_page(report, out, language) for language in LANGUAGES]
     files.append(_metrics(ladders, out, seed=recipe.seed))
     if predict and recipe.predict:
@@ -187,16 +201,30 @@ def _scores(
     wanted = recipe.predict
     assert wanted is not None
     at = moment(wanted.at)
-    parts, tables = [], Tables()
+    scores: dict[Task, pl.DataFrame] = {}
+    tables = Tables()
     for ladder in ladders:
         rung = wanted.rung or ladder.best(next(iter(ladder.task.targets)))
         say(f"{ladder.task.name}: {rung}, refitted on everything before {moments.text(at)}")
         predictor: Predictor = fit(rung, ladder.task, log.before(at), split=split, seed=recipe.seed, tables=tables)
         predictor.save(out / "models" / ladder.task.name)
-        parts.append(predictor.predict(log, at=at))
+        scores[ladder.task] = predictor.predict(log, at=at)
     path = out / "scores.csv"
-    write_table(pl.concat(parts), path)
-    return [out / "models", path]
+    write_table(pl.concat(scores.values()), path)
+    return [out / "models", path, *_first(recipe, scores, log, at=at, out=out)]
+
+
+def _first(recipe: Recipe, scores: dict[Task, pl.DataFrame], log: EventLog, *, at: datetime, out: Path) -> list[Path]:
+    """Write whom to look at first, the most value at risk first, with all ids."""
+    pair = priority.pair(list(scores))
+    if pair is None:
+        return []
+    asked = ((pair.churn, pair.churn_target), (pair.value, pair.value_target))
+    users = priority.at_risk(*(scores[task].filter(pl.col(c.TARGET) == target) for task, target in asked))
+    users = users.join(priority.last_purchases(log, at), on=c.USER, how="left", maintain_order="left")
+    path = out / "first.csv"
+    write_table(campaign.chosen(users, recipe.campaign) if recipe.campaign else users, path)
+    return [path]
 
 
 _WRITERS: dict[str, Callable[[pl.DataFrame, Path], object]] = {

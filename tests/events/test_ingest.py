@@ -386,7 +386,7 @@ BAD: dict[str, tuple[str | bytes, str, dict[str, Any], list[str]]] = {
     "a folder": (LINES, "s.csv", {"path": "."}, ["this is a folder", "/*.csv"]),
     "an image": (PNG, "s.csv", {}, ["s.csv", "this is a PNG image"]),
     "a binary file": (b"abc\x00\x01\x02", "s.csv", {}, ["s.csv", "binary file (byte 4 is zero)"]),
-    "a workbook": (b"PK\x03\x04", "s.xlsx", {"path": "s.xlsx"}, ["s.xlsx", "Export the sheet as CSV"]),
+    "a workbook": (b"PK\x03\x04", "s.xlsx", {"path": "s.xlsx"}, ["s.xlsx", "not readable as a workbook"]),
     "not parquet": (b"user,time\n" * 9, "s.parquet", {"path": "s.parquet"}, ["s.parquet", "not a Parquet file"]),
     "gzip cut short": (gzip.compress(LINES.encode())[:-9], "s.csv.gz", {"path": "s.csv.gz"}, ["damaged gzip"]),
     "an empty file": ("", "s.csv", {}, ["s.csv", "the file is empty"]),

@@ -323,6 +323,7 @@ def test_ingest_gives_the_log_that_there_is_in_memory(folder: Path, tmp_path: Pa
     assert not summary.notes
     read, made = EventLog.read(tmp_path / "log"), simulate(replace(SHOP, users=200)).log
     assert (read.span, read.schema, read.about) == (made.span, made.schema, made.about)
+    assert read.digest == made.digest
     for name in ("events", "items", "users"):
         tables = [getattr(log, name) for log in (read, made)]
         found = [log.collect(getattr(table, "table", table)) for log, table in zip((read, made), tables, strict=True)]

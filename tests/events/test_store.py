@@ -87,24 +87,34 @@ def test_a_killed_ingest_leaves_the_log_as_it_was(tmp_path: Path, monkeypatch: p
     assert _names(tmp_path / "log") == sorted([*kept, "manifest.json", "rejected.parquet"])
 
 
-def test_a_log_that_changes_meanwhile_is_refused(tmp_path: Path) -> None:
+def test_a_second_ingest_meanwhile_is_refused(tmp_path: Path) -> None:
     write(tmp_path, FIRST)
-    run(tmp_path, SIZE, span=UNTIL)
-    write(tmp_path, SECOND, "t.csv")
+    refusals = []
 
     def meanwhile(message: str) -> None:
         if message == "writing the log":
-            run(tmp_path, SIZE | {"path": "t.csv"}, span=UNTIL)
+            with pytest.raises(SourceError, match="another ingest is writing this log") as caught:
+                run(tmp_path, SIZE | {"path": "s.csv"}, span=UNTIL)
+            refusals.append(caught.value)
 
-    write(tmp_path, SECOND.replace("u3", "u4"))
-    with pytest.raises(SourceError, match="changed by another ingest"):
-        ingest(mapped(tmp_path, SIZE, span=UNTIL), tmp_path / "log", progress=meanwhile)
+    ingest(mapped(tmp_path, SIZE, span=UNTIL), tmp_path / "log", progress=meanwhile)
+    assert len(refusals) == 1
     log = EventLog.read(tmp_path / "log")
-    assert sorted(log.collect(log.events)["user"].to_list()) == ["u1", "u1", "u2", "u3"]
-    now = store.current(tmp_path / "log")
-    assert now is not None
-    with pytest.raises(SourceError, match="changed by another ingest"):
-        store.commit(tmp_path / "log", now, work=tmp_path, replaces=None)
+    assert sorted(log.collect(log.events)["user"].to_list()) == ["u1", "u2"]
+
+
+def test_what_is_written_on_the_way_is_for_its_owner_alone(tmp_path: Path) -> None:
+    with store.claim(tmp_path / "log") as claim:
+        assert claim.work.parent == tmp_path / "log"
+        assert claim.work.stat().st_mode & 0o077 == 0
+
+
+def test_a_refused_ingest_leaves_no_folder_behind(tmp_path: Path) -> None:
+    write(tmp_path, FIRST)
+    for changes in ({"where": "size::INT > 5"}, {"user": "nobody"}):
+        with pytest.raises(SourceError):
+            ingest(mapped(tmp_path, SIZE | changes), tmp_path / "shops/a/log")
+    assert _names(tmp_path) == ["s.csv"]
 
 
 def test_the_fields_of_the_log_are_binding(tmp_path: Path) -> None:

@@ -31,6 +31,8 @@ LABEL = Text("x", "x")
         (0.385, "percent", "38.5%"),
         (0.0311, "percent", "3.1%"),
         (0.00052, "percent", "0.052%"),
+        (0.385, "share", "38%"),
+        (17510, "date", "2017-12-10"),
         (12.3, "money", "12.30"),
         (-1234.5, "money", "-1,234"),
         (0.021, "signed", "+0.0210"),
@@ -125,3 +127,15 @@ def test_rows_stand_out_by_an_expression_over_columns_that_are_not_shown() -> No
     table = Table(frame(), (Column("model", LABEL),), LABEL, emphasise=pl.col("gini") == pl.col("gini").max())
     assert [row.emphasised for row in rows(table, "en")] == [True, False]
     assert rows(Table(frame().clear(), (Column("model", LABEL),), LABEL), "en") == []
+
+
+def test_shaded_cells_share_one_scale_and_the_unknown_are_empty() -> None:
+    frame = pl.DataFrame({"name": ["a", "b"], "x": [0.25, 0.5], "y": [0.1, None]})
+    shaded = (Column("x", LABEL, "share", shaded=True), Column("y", LABEL, "share", shaded=True))
+    found = rows(Table(frame, (Column("name", LABEL), *shaded), LABEL), "en")
+    assert found[0].cells[1:] == (Cell("25%", shade=0.5), Cell("10%", shade=0.2))
+    assert found[1].cells[1:] == (Cell("50%", shade=1.0), Cell(""))
+
+
+def test_dates_on_an_axis_are_days() -> None:
+    assert ticks([17510.0, 17541.0], "date") == ["2017-12-10", "2018-01-10"]

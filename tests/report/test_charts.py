@@ -32,6 +32,13 @@ LINES = LineFigure(
     (Series(HOSTILE, (0.1, 0.5, 0.9), (0.2, None, 0.8), (0.1, None, 0.7), (0.3, None, 0.9)),),
     diagonal=Text("perfect", "完美"),
 )
+DATED = LineFigure(
+    TITLE,
+    Axis(Text("a day", "日期"), "date"),
+    AXIS,
+    (Series(HOSTILE, (17_500.0, 17_530.0, 17_590.0), (0.2, 0.4, 0.8)), Series("end", (17_590.0,), (0.7,))),
+    mark=Reference(17_530.0, Text("the test begins", "测试起点")),
+)
 UPRIGHT = BarFigure(
     TITLE,
     Text("decile", "十分位"),
@@ -59,7 +66,7 @@ INTERVALS = IntervalFigure(
     reference=Reference(0.5, Text("half", "一半")),
 )
 FIGURES = pytest.mark.parametrize(
-    "figure", [LINES, UPRIGHT, LYING, INTERVALS], ids=["lines", "upright", "lying", "intervals"]
+    "figure", [LINES, DATED, UPRIGHT, LYING, INTERVALS], ids=["lines", "dated", "upright", "lying", "intervals"]
 )
 
 
@@ -162,3 +169,9 @@ def test_a_figure_without_any_known_value_is_drawn_empty() -> None:
 def test_a_report_is_made_without_matplotlib_until_a_figure_is_drawn() -> None:
     code = "import sys; import valuecast.report.html, valuecast.report.terminal; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_date_axis_has_days_and_a_mark_is_in_the_legend() -> None:
+    drawn = draw(DATED, "zh")
+    assert "2018-01-01" in drawn.svg
+    assert [key.label for key in drawn.legend] == [HOSTILE, "end", "测试起点"]

@@ -21,6 +21,7 @@ from valuecast.report.blocks import (
     Column,
     Estimate,
     Fact,
+    Facts,
     IntervalFigure,
     LineFigure,
     Notice,
@@ -293,3 +294,23 @@ def test_bars_with_negative_or_unknown_values_are_told_in_numbers() -> None:
         ("c", "–"),
         ("d", "1.25"),
     ]
+
+
+def test_facts_in_a_section_are_shown_and_dates_do_not_break() -> None:
+    facts = Facts((Fact(Text("Known", "已知"), "365", Text("2017-01-01 to 2018-01-01", "2017-01-01 至 2018-01-01")),))
+    made = Report(Text("t", "题"), sections=(Section(Text("The data", "数据"), (facts,)),))
+    for language in ("en", "zh"):
+        html = to_html(made, language=language)
+        assert html.count('<span class="date">') == 2
+        assert "365" in Page(html).text
+    assert "Known  365  2017-01-01 to 2018-01-01" in to_text(made, width=80)
+
+
+def test_a_map_is_shaded_in_proportion() -> None:
+    shaded = (Column("name", Text("n", "名")), Column("x", Text("x", "x"), "share", shaded=True))
+    table = Table(pl.DataFrame({"name": ["a", "b", "c"], "x": [0.25, 0.5, None]}), shaded, Text("t", "表"))
+    html = to_html(Report(Text("t", "题"), sections=(Section(Text("s", "节"), (table,)),)))
+    assert re.findall(r'style="--shade: ([\d.]+)"', html) == ["0.50", "1.00"]
+    assert '<table class="map">' in html
+    assert '<table class="map">' not in to_html(report())
+    Page(html)

@@ -11,7 +11,9 @@ from tests.logs import START, shop
 from valuecast.errors import TaskError
 from valuecast.events.log import EventLog
 from valuecast.models.model import Examples
+from valuecast.moments import moment
 from valuecast.tasks import Task, churn, value
+from valuecast.tasks.labels import labels
 from valuecast.tasks.splits import TimeSplit
 from valuecast.training.fit import fit
 from valuecast.training.tables import Tables
@@ -48,6 +50,12 @@ def test_what_was_done_is_in_the_facts() -> None:
     assert len(how["calibrated_on"]) == 4
     assert how["refitted_on"][-1] == "2020-09-27"
     assert found.facts["log"] == log.fingerprint
+    backtest = found.heads["value_30d"].facts["backtest"]
+    assert [row["at"] for row in backtest] == sorted(how["calibrated_on"])
+    truth = (
+        labels(task, log, [moment(row["at"]) for row in backtest]).group_by("at").agg(pl.len(), pl.mean("value_30d"))
+    )
+    assert [(row["users"], pytest.approx(row["observed"])) for row in backtest] == truth.sort("at").drop("at").rows()
     assert set(found.heads["value_30d"].facts["validation"]) == {"gini", "spearman", "mae", "rmse", "total_bias"}
 
 

@@ -12,6 +12,7 @@ from valuecast.cli.app import TASK, Lang, LogPath, app, made, say, show, write_p
 from valuecast.errors import ConfigError
 
 if TYPE_CHECKING:
+    from valuecast.config import Campaign
     from valuecast.models.predictor import Predictor
 
 
@@ -95,9 +96,26 @@ def evaluate(
         list[str] | None,
         typer.Option("--slice", metavar="FIELD", help="A field to break results down by; may be repeated."),
     ] = None,
+    contact_cost: Annotated[
+        float | None, typer.Option(min=0, metavar="AMOUNT", help="What contacting one user costs; with the next two.")
+    ] = None,
+    save_rate: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, metavar="SHARE", help="Share of those who would stop that a contact keeps."),
+    ] = None,
+    margin: Annotated[
+        float | None, typer.Option(min=0, max=1, metavar="SHARE", help="Share of spend that is earned.")
+    ] = None,
+    show_users: Annotated[
+        bool, typer.Option("--show-users", help="Show ids of users instead of masking them.")
+    ] = False,
     lang: Lang = "en",
 ) -> None:
-    """Test models on what happened from --at on."""
+    """Test models on what happened from --at on.
+
+    With models of churn and of value over the same days, the page says whom to look at first; with --contact-cost,
+    --save-rate and --margin also whom to contact, and what it pays.
+    """
     from valuecast.evaluation.evaluate import evaluate as evaluate_
     from valuecast.events.log import EventLog
     from valuecast.models.predictor import Predictor
@@ -107,7 +125,28 @@ def evaluate(
     for path in models:
         short = path.resolve().name
         named[short if short not in named else str(path)] = Predictor.load(path)
-    report = evaluate_(named, EventLog.read(log), at=when, slices=slice_ or (), made=made())
+    report = evaluate_(
+        named,
+        EventLog.read(log),
+        at=when,
+        slices=slice_ or (),
+        campaign=_campaign(contact_cost=contact_cost, save_rate=save_rate, margin=margin),
+        show_users=show_users,
+        made=made(),
+    )
     show(report, lang)
     if out:
         write_page(report, out, lang)
+
+
+def _campaign(**given: float | None) -> Campaign | None:
+    from valuecast.config import Campaign
+
+    known = {name: value for name, value in given.items() if value is not None}
+    if not known:
+        return None
+    if missing := [f"--{name.replace('_', '-')}" for name in given if name not in known]:
+        raise ConfigError(
+            "a campaign is assumed in part", where="evaluate", remedy=f"Add {' and '.join(missing)}, or give none."
+        )
+    return Campaign(**known)

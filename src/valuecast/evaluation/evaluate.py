@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from valuecast import moments
+from valuecast.config import Campaign
 from valuecast.errors import ConfigError
+from valuecast.evaluation.campaign import check
 from valuecast.evaluation.ladder import Ladder, Result, described
 from valuecast.evaluation.outcomes import outcomes, truths
 from valuecast.evaluation.page import page
@@ -24,6 +26,8 @@ def evaluate(
     *,
     at: Moment,
     slices: Sequence[str] = (),
+    campaign: Campaign | None = None,
+    show_users: bool = False,
     made: Sequence[Fact] = (),
     seed: int = 0,
 ) -> Report:
@@ -34,10 +38,13 @@ def evaluate(
         log: holds the horizon after ``at`` too; no model reads it beyond ``at``.
         at: the test cutoff; not earlier than any model's own ``before``.
         slices: fields to break the results down by: ``users.x`` or a field of events.
+        campaign: what is assumed about contacting users, to say whom; wants a model of churn and one of value.
+        show_users: whether ids of users are shown as they are.
         made: how the report came about, for its foot.
         seed: of the bootstrap.
 
     Raises:
+        ConfigError: no model, or a campaign without the two tasks that it wants.
         ModelError: ``at`` is earlier than a model's own ``before``.
         TaskError: the log does not hold the whole horizon.
     """
@@ -53,6 +60,8 @@ def evaluate(
     if not models:
         raise ConfigError("no model to test", remedy="Give at least one.")
     check_fields(log, slices)
+    if campaign:
+        check([model.task for model in models.values()])
     by_task: dict[Task, list[Result]] = {}
     for name, model in models.items():
         known = by_task.setdefault(model.task, [])
@@ -62,4 +71,6 @@ def evaluate(
     ladders = [Ladder(task, first.split, tuple(results)) for task, results in by_task.items()]
     title = Text("Evaluation at {at}", "{at} 的评估").format(at=moments.text(when))
     cut = slices_of(log, ladders, slices)
-    return page(ladders, title=title, log=log, slices=cut, made=made, seed=seed)
+    return page(
+        ladders, title=title, log=log, slices=cut, campaign=campaign, show_users=show_users, made=made, seed=seed
+    )

@@ -8,6 +8,7 @@ import polars as pl
 
 from valuecast import columns as c
 from valuecast.evaluation.comparison import METRIC, RUNG
+from valuecast.evaluation.naming import Unit
 from valuecast.evaluation.outcomes import TRUTH
 from valuecast.language import Text
 from valuecast.metrics.amount import deciles as amount_deciles
@@ -82,16 +83,14 @@ def gains(rungs: Mapping[str, pl.DataFrame], labels: Mapping[str, Text]) -> Line
     )
 
 
-def deciles(frame: pl.DataFrame, label: Text) -> BarFigure:
+def deciles(frame: pl.DataFrame, label: Text, unit: Unit) -> BarFigure:
     """Mean predicted and true amount by tenth of users."""
     found = amount_deciles(frame[TRUTH].to_numpy(), frame[c.SCORE].to_numpy())
     names = tuple(Text(str(i + 1), str(i + 1)) for i in range(len(found.users)))
     return BarFigure(
-        Text("Predicted and true amount per user: {rung}", "人均预测与实际金额：{rung_zh}").format(
-            rung=label.en, rung_zh=label.zh
-        ),
+        Text(f"Predicted and true {unit.noun.en} per user: {label.en}", f"人均预测与实际{unit.noun.zh}：{label.zh}"),
         _DECILE.label,
-        Axis(Text("Mean amount", "人均金额"), "money"),
+        Axis(Text(f"Mean {unit.noun.en}", f"人均{unit.noun.zh}"), unit.format),
         names,
         (
             Bars(Text("predicted", "预测"), tuple(map(float, found.predicted))),
@@ -100,7 +99,7 @@ def deciles(frame: pl.DataFrame, label: Text) -> BarFigure:
     )
 
 
-def decile_table(frame: pl.DataFrame, label: Text) -> Table:
+def decile_table(frame: pl.DataFrame, label: Text, unit: Unit) -> Table:
     """Deciles of amounts as numbers."""
     found = amount_deciles(frame[TRUTH].to_numpy(), frame[c.SCORE].to_numpy())
     lift = lift_curve(frame[TRUTH].to_numpy(), frame[c.SCORE].to_numpy())
@@ -118,8 +117,8 @@ def decile_table(frame: pl.DataFrame, label: Text) -> Table:
         (
             _DECILE,
             Column("users", Text("Rows", "行数"), "integer"),
-            Column("predicted", Text("Mean predicted", "平均预测"), "money"),
-            Column("observed", Text("Mean true", "平均实际"), "money"),
+            Column("predicted", Text("Mean predicted", "平均预测"), unit.format),
+            Column("observed", Text("Mean true", "平均实际"), unit.format),
             Column("share", Text("Share of the total", "占总额"), "percent"),
             Column("gain", Text("Cumulated", "累计"), "percent"),
         ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -21,7 +21,7 @@ NOT_A_BOOLEAN: Final = "not true or false"
 
 @dataclass(frozen=True)
 class Guard:
-    """A cell that an expression needs as a number, a boolean or a time: ``bad`` says that it is not readable so."""
+    """A cell that is no value, or not one that an expression needs: ``bad`` says so."""
 
     bad: str
     label: str
@@ -39,7 +39,7 @@ class Cell:
         label: name of the column, or of the columns of an expression.
         value: SQL of what the file says there, for messages.
         computed: whether ``sql`` is an expression, which can fail.
-        guards: of the columns of an expression.
+        guards: of the columns.
     """
 
     sql: str
@@ -109,7 +109,7 @@ def bind(connection: Any, staged: Staged, column: Column, *, where: str, read_as
         return Cell(literal(column.constant), cells.TEXT, column.label, literal(column.constant))
     assert column.column is not None
     ref, kind = staged.columns[column.column]
-    return Cell(ref, kind, column.column, f"{ref}::VARCHAR")
+    return Cell(ref, kind, column.column, f"{ref}::VARCHAR", guards=_values_only(staged, [column.column]))
 
 
 def bind_sql(connection: Any, staged: Staged, snippet: Snippet, *, read_as: Mapping[str, times.Reading]) -> Cell:
@@ -124,7 +124,8 @@ def bind_sql(connection: Any, staged: Staged, snippet: Snippet, *, read_as: Mapp
         for reference, name in meant.items()
     }
     sql = snippet.spliced(lambda reference: f"({typed[reference][0]})")
-    guards = []
+    used = list(dict.fromkeys(meant.values()))
+    guards = [*_values_only(staged, used)]
     for reference, (read, reason) in typed.items():
         ref, kind = staged.columns[meant[reference]]
         if reason:
@@ -137,7 +138,6 @@ def bind_sql(connection: Any, staged: Staged, snippet: Snippet, *, read_as: Mapp
         first = str(error).splitlines()[0].rpartition("Error: ")[2]
         remedy = "Check the functions and the types of the columns."
         raise SourceError(f"{snippet.text}: {first}", where=snippet.where, remedy=remedy) from None
-    used = list(dict.fromkeys(meant.values()))
     parts = ", ".join(f"{literal(name + '=')} || {staged.columns[name][0]}::VARCHAR" for name in used)
     kind = cells.TEXT if kind == '"NULL"' else kind
     if not cells.is_readable(kind):
@@ -145,6 +145,12 @@ def bind_sql(connection: Any, staged: Staged, snippet: Snippet, *, read_as: Mapp
         raise SourceError(f"{snippet.text} gives {kind}", where=snippet.where, remedy=remedy)
     value = f"concat_ws(', ', {parts})" if used else literal(snippet.text)
     return Cell(sql, kind, ", ".join(used) or snippet.text, value, computed=True, guards=tuple(guards))
+
+
+def _values_only(staged: Staged, used: Sequence[str]) -> tuple[Guard, ...]:
+    """Return the guards against cells that hold something else than a value."""
+    errors = {name: staged.errors[name] for name in used if name in staged.errors}
+    return tuple(Guard(f"({ref} is not null)", name, ref, staged.fault) for name, ref in errors.items())
 
 
 def _typed(

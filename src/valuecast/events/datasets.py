@@ -32,7 +32,7 @@ def mapping(name: str, *, path: Path | None = None) -> Mapping:
         raise SourceError(f"no data set '{name}'", where="data set", remedy=suggest(name, recipes))
     data = tomllib.loads(recipes[name].read_text(encoding="utf-8"))
     obtain = data.pop("obtain", None)
-    packaged = all(source["path"].startswith(PACKAGE) for source in data["source"])
+    packaged = all((source.get("path") or source["database"]).startswith(PACKAGE) for source in data["source"])
     if packaged and path is not None:
         raise SourceError("its files come with a package", where=f"data set {name}", remedy="Give no path.")
     if not packaged and path is None:

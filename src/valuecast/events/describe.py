@@ -12,13 +12,15 @@ import polars as pl
 from valuecast import columns as c
 from valuecast import moments
 from valuecast.events.log import EventLog, SideTable
+from valuecast.events.privacy import PSEUDONYM
+from valuecast.events.sales import sales
 from valuecast.events.schema import Kind
 from valuecast.language import Text
 from valuecast.report.blocks import Column, Fact, Notice, Report, Section, Table
 
 _QUANTILES: Final = (0.5, 0.9, 0.99)
 _TOP: Final = 3
-_END_NOT_STATED: Final = Notice(
+END_NOT_STATED: Final = Notice(
     Text(
         "Nobody stated until when the log is known, so it ends just after its last event: quiet days at the end are "
         "not counted. Ingest with --until, or [span] until in the mapping.",
@@ -60,14 +62,7 @@ def describe(log: EventLog) -> Report:
         and one per field (``field, type, missing``, a share, ``distinct, values``: the most frequent values with
         their shares, or the least, median and largest of a number).
     """
-    tables = [
-        Table(
-            _by_type(log),
-            _EVENTS,
-            Text("Event types", "事件类型"),
-            caption=Text("First and last are in UTC.", "时间均为 UTC。"),
-        )
-    ]
+    tables = [event_types(log)]
     fields = _fields(log)
     if len(fields):
         caption = Text(
@@ -79,14 +74,15 @@ def describe(log: EventLog) -> Report:
         title=Text(f"Log: {log.origin}", f"日志：{log.origin}"),
         subtitle=log.about,
         facts=tuple(_facts(log)),
-        notices=() if log.span.stated else (_END_NOT_STATED,),
+        notices=() if log.span.stated else (END_NOT_STATED,),
         sections=(Section(Text("What it holds", "内容"), tuple(tables)),),
     )
 
 
-def _by_type(log: EventLog) -> pl.DataFrame:
+def event_types(log: EventLog) -> Table:
+    """Count the events of a log by type."""
     events = log.events
-    return log.collect(
+    found = log.collect(
         events.group_by(c.EVENT)
         .aggregate(
             events=events.count(),
@@ -98,6 +94,8 @@ def _by_type(log: EventLog) -> pl.DataFrame:
         )
         .order_by(ibis.desc("events"), c.EVENT)
     )
+    caption = Text("First and last are in UTC.", "时间均为 UTC。")
+    return Table(found, _EVENTS, Text("Event types", "事件类型"), caption=caption)
 
 
 def _fields(log: EventLog) -> pl.DataFrame:
@@ -133,6 +131,8 @@ def _facts(log: EventLog) -> list[Fact]:
         Fact(Text("Days", "天数"), f"{log.span.days:,.1f}"),
         *_gaps(log),
         *_per_user(log),
+        *sales(log),
+        *_treated(log),
     ]
     names = {c.ITEM: ("an item", "商品"), c.AMOUNT: ("an amount", "金额"), c.ORDER: ("an order", "订单")}
     for name, (en, zh) in names.items():
@@ -143,6 +143,20 @@ def _facts(log: EventLog) -> list[Fact]:
     ):
         if side is not None:
             facts.append(Fact(text, f"{_covered(log, side):.1%}"))
+    return facts
+
+
+def _treated(log: EventLog) -> list[Fact]:
+    """What was replaced at ingest, so that nobody looks for a customer's own id."""
+    pseudonyms = [name for name, how in log.treatments.items() if how == PSEUDONYM]
+    masks = [name for name in log.treatments if name not in pseudonyms]
+    facts = []
+    if pseudonyms:
+        note = Text("`valuecast pseudonyms` finds the shop's own ids.", "可用 `valuecast pseudonyms` 对应回原编号。")
+        facts.append(Fact(Text("Pseudonyms", "假名"), ", ".join(pseudonyms), note))
+    if masks:
+        note = Text("Only their first characters are kept.", "只保留开头几个字符。")
+        facts.append(Fact(Text("Masked", "已脱敏"), ", ".join(masks), note))
     return facts
 
 

@@ -8,15 +8,17 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import duckdb
 
 from valuecast import columns as c
 from valuecast import moments
 from valuecast.errors import SourceError
-from valuecast.events import planning, rows, sides, store, tally
+from valuecast.events import engine, planning, privacy, rows, sides, store, tally
 from valuecast.events.planning import Bound
+from valuecast.events.privacy import Protection
+from valuecast.events.protecting import protect
 from valuecast.events.rows import Plan
 from valuecast.events.schema import CANONICAL_TYPES, Kind, Span, identified, literal, quote
 from valuecast.events.sides import Taken
@@ -24,15 +26,17 @@ from valuecast.events.source import Mapping, Side, Source, place
 from valuecast.events.staging import open_files, stage
 from valuecast.events.store import Contents, SideFile
 from valuecast.events.summary import Account, Summary
+from valuecast.report.masking import masked
 
 Progress = Callable[[str], None]
-_FRESH: Final = "fresh"
-"""Table of the events that the log does not have yet."""
 
 
 @dataclass(frozen=True)
 class _Run:
-    """What every stage of one ingest needs. ``old`` is the log that is there already; ``notes`` grow on the way."""
+    """What every stage of one ingest needs. ``old`` is the log that is there already.
+
+    ``notes`` and ``drafts``, the new parts of events, one for each source that has any, grow on the way.
+    """
 
     mapping: Mapping
     out: Path
@@ -40,16 +44,22 @@ class _Run:
     work: Path
     connection: Any
     say: Progress
+    protection: Protection
     notes: list[str] = field(default_factory=list)
+    drafts: list[Path] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class _Part:
-    """One file or pattern, its rows staged and its columns bound. ``table``: events, items or users."""
+    """One file or pattern, its rows staged and its columns bound.
+
+    ``table`` is events, items or users, and ``columns`` are all that the file has.
+    """
 
     table: str
     mapped: Source | Side
     bound: Bound
+    columns: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -79,8 +89,8 @@ class _Checked:
 def ingest(mapping: Mapping, out: Path, *, progress: Progress | None = None) -> Summary:
     """Read the files of a mapping into the log in ``out``; what the log holds already is kept and not added twice.
 
-    Rows stream through a database on disk in ``out``, so files can be larger than memory. Rejected rows are in
-    ``rejected.parquet`` of ``out`` in any case. One ingest at a time: a log that changes meanwhile is refused.
+    What does not fit in memory is put down in ``out`` meanwhile, so files can be larger than memory. Rejected rows are
+    in ``rejected.parquet`` of ``out`` in any case. One ingest at a time: a second one is refused.
 
     Args:
         mapping: which files, and what their columns are.
@@ -91,20 +101,26 @@ def ingest(mapping: Mapping, out: Path, *, progress: Progress | None = None) -> 
         SourceError: a file cannot be read, the mapping does not fit it, too many rows are rejected, or none is left.
         LogError: ``out`` holds something else, or a damaged log.
     """
-    old = store.current(out)
-    with store.workspace(out) as work, _engine(work) as connection:
-        run = _Run(mapping, out, old, work, connection, progress or _silent)
-        if old is not None:
-            store.view(connection, out, old)
+    with store.claim(out) as claim, _engine(claim.work) as connection:
+        say, notes = progress or _silent, list[str]()
+        protection = protect(connection, mapping, out, old=claim.old, say=say, note=notes)
+        run = _Run(mapping, out, claim.old, claim.work, connection, say, protection, notes)
+        if claim.old is not None:
+            store.view(connection, out, claim.old)
         parts = [_part(run, table, mapped, number) for number, (table, mapped) in enumerate(_mapped(mapping))]
+        absent = set(mapping.privacy.drop).difference(*(part.columns for part in parts))
+        notes.extend(f"[privacy] drop: no file has a column '{name}'" for name in sorted(absent))
         checked = _check(run, parts)
         _refuse_doubles(run, parts, checked)
         why = tally.reasons(connection)
-        store.copy_to(connection, f"from {tally.REJECTED}", out / store.REJECTED, work=work)
-        kept_in = str(out / store.REJECTED)
-        tally.check(checked.accounts, why, checked.plans, max_rejected=mapping.max_rejected, kept_in=kept_in)
+        rejected = out / store.REJECTED
+        if why or rejected.exists():  # a new log that is refused leaves a folder only where there is something to read
+            store.copy_to(connection, f"from {tally.REJECTED}", rejected, work=claim.work)
+        tally.check(checked.accounts, why, checked.plans, max_rejected=mapping.max_rejected, kept_in=str(rejected))
         contents = _write(run, checked)
-        store.commit(out, contents, work=work, replaces=old)
+        if not rejected.exists():
+            store.copy_to(connection, f"from {tally.REJECTED}", rejected, work=claim.work)
+        store.commit(out, contents)
     return Summary(checked.accounts, why, tuple(run.notes), contents.events, contents.users, contents.span)
 
 
@@ -114,16 +130,11 @@ def _silent(message: str) -> None:
 
 @contextmanager
 def _engine(work: Path) -> Iterator[Any]:
-    connection = duckdb.connect(str(work / "rows.duckdb"))
+    connection = duckdb.connect()
     try:
-        for setting in (
-            "TimeZone = 'UTC'",
-            "enable_progress_bar = false",
-            f"temp_directory = {literal(str(work / 'spill'))}",
-            # it takes expressions out of TRY, so that an error in one aborts the query
-            "disabled_optimizers = 'common_subexpressions'",
-        ):
-            connection.execute(f"SET {setting}")
+        engine.prepare(connection, spill=work / "spill")
+        # it takes expressions out of TRY, so that an error in one aborts the query
+        connection.execute("SET disabled_optimizers = 'common_subexpressions'")
         yield connection
     finally:
         connection.close()
@@ -146,25 +157,27 @@ def _part(run: _Run, table: str, mapped: Source | Side, number: int) -> _Part:
     """Stage the rows of one file or pattern, and bind its columns."""
     where = place(run.mapping.where, number + 1) if table == "events" else f"{run.mapping.where}: [{table}]"
     name = _name(run.mapping, table, mapped, number)
+    policy = run.mapping.privacy
+    shield = privacy.shield(policy, mapped, table, where=where)
+    mapped = privacy.as_texts(policy, mapped, table)
     opened = open_files(run.connection, mapped, name=name, work=run.work, number=number)
-    wanted = planning.needed(run.connection, opened, mapped, where=where)
-    staged = stage(run.connection, opened, wanted, progress=run.say)
+    wanted = planning.needed(run.connection, opened, mapped, shield=shield, where=where)
+    staged = stage(run.connection, opened, wanted, shield=shield, progress=run.say)
     if staged.read == 0:
-        raise SourceError("no rows", where=mapped.path, remedy="Give a file with at least one row below its header.")
+        raise SourceError("no rows", where=mapped.place, remedy="Give a file with at least one row below its header.")
     bound = planning.bind(run.connection, staged, mapped, where=where)
     if bound.reading is not None and bound.reading.assumed:
         label = bound.cells[c.TIME if table == "events" else c.VALID_FROM].label
         run.notes.append(f"{name}: times in '{label}' carry no zone and are taken as UTC; if local, state zone")
     if isinstance(mapped, Side):
-        run.notes.extend(sides.unused(opened, wanted))
-    return _Part(table, mapped, bound)
+        run.notes.extend(sides.unused(opened, [*wanted, *policy.drop]))
+    return _Part(table, mapped, bound, tuple(opened.shards[0].columns))
 
 
 def _check(run: _Run, parts: Sequence[_Part]) -> _Checked:
     """Check every row, and keep those that pass and are new."""
     fields = _fields(run, [part.bound for part in parts if part.table == "events"])
     tally.prepare(run.connection)
-    _prepare_events(run, fields)
     plans, accounts, taken = [], [], {}
     for part in parts:
         run.say(f"checking {part.bound.staged.name}")
@@ -172,7 +185,8 @@ def _check(run: _Run, parts: Sequence[_Part]) -> _Checked:
             plan, account = _take(run, part.bound, part.mapped, fields)
         else:
             old = run.old.sides.get(part.table) if run.old else None
-            side = sides.take(run.connection, part.table, part.mapped, part.bound, old=old, note=run.notes)
+            shown = masked if store.KEYS[part.table] in run.protection.treatments else str
+            side = sides.take(run.connection, part.table, part.mapped, part.bound, old=old, shown=shown, note=run.notes)
             taken[part.table], plan, account = side, side.plan, side.account
         plans.append(plan)
         accounts.append(account)
@@ -192,14 +206,6 @@ def _fields(run: _Run, bound: Sequence[Bound]) -> dict[str, Kind]:
     return {name: found[name] for name in old}
 
 
-def _prepare_events(run: _Run, fields: dict[str, Kind]) -> None:
-    types = CANONICAL_TYPES | {name: kind.sql for name, kind in fields.items()}
-    declared = ", ".join(f"{quote(name)} {kind}" for name, kind in types.items())
-    run.connection.execute(f"create table {_FRESH} ({declared})")
-    ids = f"select {c.ID} from {_FRESH}" + (f" union all select {c.ID} from events" if run.old else "")
-    run.connection.execute(f"create view known as {ids}")
-
-
 def _take(run: _Run, bound: Bound, source: Source, fields: dict[str, Kind]) -> tuple[Plan, Account]:
     """Check the rows of a source, and add those that are neither in the log nor in an earlier source."""
     mapping = run.mapping
@@ -208,8 +214,12 @@ def _take(run: _Run, bound: Bound, source: Source, fields: dict[str, Kind]) -> t
     plan.carry_out(run.connection, checked)
     names = [name for name in CANONICAL_TYPES if name not in (c.ID, c.BUCKET)]
     accepted = f"select {', '.join(map(quote, [*names, *fields]))} from {checked} where step is null"
-    unknown = f"select * from ({identified(accepted, tuple(fields))}) anti join known using ({c.ID})"
-    (new,) = run.connection.execute(f"insert into {_FRESH} by name {unknown}").fetchone()
+    events = identified(accepted, fields)
+    if known := _events(run):
+        events = f"select * from ({events}) anti join ({known}) using ({c.ID})"
+    draft, new = store.draft(run.connection, events, table="events", work=run.work)
+    if new:
+        run.drafts.append(draft)
     account = tally.account(run.connection, plan, checked, table="events", new=new)
     outside = tally.count(run.connection, plan, checked, reason=rows.OUTSIDE)
     if outside:
@@ -217,6 +227,12 @@ def _take(run: _Run, bound: Bound, source: Source, fields: dict[str, Kind]) -> t
     for table in (checked, bound.staged.table):
         run.connection.execute(f"drop table {table}")
     return plan, account
+
+
+def _events(run: _Run) -> str:
+    """Return SQL of the events that are there already and of those of earlier sources; empty if there are none."""
+    drafts = [f"select * from read_parquet([{', '.join(literal(str(path)) for path in run.drafts)}])"]
+    return " union all by name ".join([*(drafts if run.drafts else []), *(["select * from events"] if run.old else [])])
 
 
 def _write(run: _Run, checked: _Checked) -> Contents:
@@ -227,11 +243,8 @@ def _write(run: _Run, checked: _Checked) -> Contents:
     """
     run.say("writing the log")
     old, mapping = run.old, run.mapping
-    union = f"select * from {_FRESH}" + (" union all by name select * from events" if old else "")
-    events, users, first, last = run.connection.execute(
-        f'select count(*), count(distinct "{c.USER}"), min("{c.TIME}"), max("{c.TIME}") from ({union})'
-    ).fetchone()
-    if not events:
+    union = _events(run)
+    if not union:
         counts = {
             name: sum(getattr(account, name) for account in checked.events)
             for name in ("read", "rejected", "filtered", "dropped")
@@ -239,8 +252,11 @@ def _write(run: _Run, checked: _Checked) -> Contents:
         what = "no events: " + ", ".join(f"{count:,} rows {name}" for name, count in counts.items())
         remedy = "Look at where, the span and users in the mapping, and at rejected.parquet."
         raise SourceError(what, where=mapping.where, remedy=remedy)
-    (odd,) = run.connection.execute(
-        f"select count(*) from {_FRESH} where {c.EVENT} = '{c.PURCHASE}' and {c.AMOUNT} < 0"
+    events, users, first, last, odd = run.connection.execute(
+        f"""
+        select count(*), count(distinct "{c.USER}"), min("{c.TIME}"), max("{c.TIME}"),
+            count(*) filter ({c.EVENT} = '{c.PURCHASE}' and {c.AMOUNT} < 0) from ({union})
+        """
     ).fetchone()
     if odd:
         run.notes.append(
@@ -250,21 +266,20 @@ def _write(run: _Run, checked: _Checked) -> Contents:
     span = _span(run, first, last)
     files = {}
     for name, side in checked.sides.items():
-        file = store.write(run.connection, side.table, name=name, folder=run.out, work=run.work, listed=old)
+        draft, _ = store.draft(run.connection, f"select * from {side.table}", table=name, work=run.work)
+        file = store.keep(run.connection, draft, table=name, folder=run.out, listed=old)
         files[name] = SideFile(file, side.dated, side.attributes)
-    parts = old.parts if old else ()
-    if any(account.new for account in checked.events):
-        part = store.write(run.connection, _FRESH, name="events", folder=run.out, work=run.work, listed=old)
-        parts = (*parts, part)
+    parts = [store.keep(run.connection, path, table="events", folder=run.out, listed=old) for path in run.drafts]
     return Contents(
         span=span,
         fields=checked.fields,
-        parts=parts,
+        parts=(*(old.parts if old else ()), *parts),
         sides={**(old.sides if old else {}), **files},
         about=mapping.about or (old.about if old else None),
         events=events,
         users=users,
         accounts=(*(old.accounts if old else ()), *checked.recorded),
+        protection=run.protection,
     )
 
 
@@ -295,7 +310,7 @@ def _refuse_doubles(run: _Run, parts: Sequence[_Part], checked: _Checked) -> Non
 
 def _digest(mapped: Source | Side) -> str:
     """Digest of how a file is read; where it lies, and the order of its fields, do not matter."""
-    how = replace(mapped, path="")
+    how = mapped.unplaced()
     if isinstance(how, Source):
         how = replace(how, fields=tuple(sorted(how.fields, key=repr)))
     return hashlib.sha256(repr(how).encode()).hexdigest()[:16]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,8 @@ import polars as pl
 from valuecast import columns as c
 from valuecast import moments
 from valuecast.errors import LogError, SourceError
-from valuecast.events.schema import CANONICAL_TYPES, Kind, Span, identified, quote
+from valuecast.events import engine
+from valuecast.events.schema import CANONICAL_TYPES, Kind, Span, identified, quote, rows_digest
 from valuecast.language import Text
 from valuecast.moments import Moment, moment
 
@@ -57,6 +58,7 @@ class EventLog:
         digest: which rows the uncut log holds, whatever their order (see ``content_digest``).
         about: what the data set says of itself, for every page that shows a result on it.
         origin: where the log was read from, for messages.
+        treatments: the ids, fields and attributes that were replaced at ingest: by a ``pseudonym``, or by a mask.
     """
 
     events: ir.Table
@@ -67,6 +69,7 @@ class EventLog:
     digest: str = ""
     about: Text | None = None
     origin: str = "a log in memory"
+    treatments: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def read(cls, folder: str | Path) -> EventLog:
@@ -103,7 +106,7 @@ class EventLog:
         fields = {name: _kind(frame, name) for name in frame.columns if name not in CANONICAL_TYPES}
         connection = connect()
         connection.con.register("given", frame.to_arrow())
-        connection.raw_sql(f"create table events as {identified('select * from given', tuple(fields))}")
+        connection.raw_sql(f"create table events as {identified('select * from given', fields)}")
         connection.con.unregister("given")
         first, last = frame.select(first=pl.col(c.TIME).min(), last=pl.col(c.TIME).max()).row(0)
         span = Span(
@@ -179,20 +182,17 @@ class EventLog:
 def connect() -> Any:
     """Return a connection to an engine in this process; its clock is UTC."""
     connection = ibis.duckdb.connect()
-    connection.raw_sql("SET TimeZone='UTC'")
-    connection.raw_sql("SET enable_progress_bar=false")
+    engine.prepare(connection.con)
     return connection
 
 
 def content_digest(connection: Any, tables: Sequence[str]) -> str:
-    """Return a digest of the rows of ``tables`` and of their columns, the same for any order of the rows."""
+    """Return a digest of the rows of ``tables`` and of their columns, the same for any order of either."""
     found = []
     for name in tables:
-        relation = connection.con.table(name)
-        # the id of an event is a digest of all its values already
-        content = c.ID if name == "events" else "t::VARCHAR"
-        query = f"select count(*), bit_xor(md5_number_lower({content})) from {quote(name)} t"
-        found.append((name, relation.columns, connection.con.sql(query).fetchone()))
+        columns = sorted(connection.con.table(name).columns)
+        rows = f"(select {', '.join(map(quote, columns))} from {quote(name)}) t"
+        found.append((name, columns, connection.con.sql(f"select {rows_digest(name, 't')} from {rows}").fetchone()))
     return hashlib.md5(repr(found).encode(), usedforsecurity=False).hexdigest()
 
 

@@ -11,6 +11,7 @@ from valuecast import columns as c
 from valuecast.errors import SourceError
 from valuecast.events import binding, cells, rows, snippets, times
 from valuecast.events.binding import Cell
+from valuecast.events.privacy import Shield
 from valuecast.events.rows import BROKEN, Outcome, Plan, Step, Target
 from valuecast.events.schema import Kind
 from valuecast.events.spec import DROP, Column, Field, Side, Source
@@ -38,19 +39,21 @@ class Bound:
     condition: Cell | None = None
 
 
-def needed(connection: Any, opened: Opened, mapped: Source | Side, *, where: str) -> list[str]:
+def needed(connection: Any, opened: Opened, mapped: Source | Side, *, shield: Shield, where: str) -> list[str]:
     """Return the columns of the files that a source or a side reads.
 
     Raises:
-        SourceError: one of them is not there.
+        SourceError: one of them is not there, or must not be read.
     """
-    found = [
-        name
-        for key, column in [*_columns(mapped).items(), *((field.name, field.source) for field in _fields(mapped))]
-        for name in binding.names(connection, opened, column, where=f"{where}: {key}")
-    ]
+    found = []
+    for key, column in [*_columns(mapped).items(), *((field.name, field.source) for field in _fields(mapped))]:
+        names = binding.names(connection, opened, column, where=f"{where}: {key}")
+        shield.check(names, computed=column.sql is not None, where=f"{where}: {key}")
+        found += names
     if isinstance(mapped, Source) and mapped.where is not None:
-        found += binding.named(connection, opened, snippets.parse(mapped.where, where=f"{where}: where"))
+        names = binding.named(connection, opened, snippets.parse(mapped.where, where=f"{where}: where"))
+        shield.check(names, computed=True, where=f"{where}: where")
+        found += names
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -77,7 +78,7 @@ def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def identified(relation: str, fields: tuple[str, ...]) -> str:
+def identified(relation: str, fields: Mapping[str, Kind]) -> str:
     """Return SQL that adds ``id`` and ``bucket`` to a relation of canonical columns without them.
 
     ``id`` is the MD5 of the row's mapped values and of the ordinal of that content: the k-th
@@ -87,21 +88,28 @@ def identified(relation: str, fields: tuple[str, ...]) -> str:
     for name in fields:
         if name.casefold() in c.RESERVED:
             raise SourceError(f"a field cannot be called '{name}'", remedy="Give it another name in the mapping.")
+    texts = [c.USER, c.EVENT, c.ITEM, c.ORDER, *(name for name, kind in fields.items() if kind is Kind.STRING)]
+    others = [c.AMOUNT, *(name for name, kind in fields.items() if kind is not Kind.STRING)]
+    values = [f"epoch_us({quote(c.TIME)})", *map(quote, (*others, *texts))]
+    parts = [f"coalesce({value}::VARCHAR, '')" for value in values]
+    # The lengths tell a missing text from an empty one, and two neighbours that share a border apart; no other value
+    # is an empty text or holds the separator.
+    parts += [f"coalesce(length({quote(name)}), -1)" for name in texts]
     names = [c.USER, c.TIME, c.EVENT, c.ITEM, c.AMOUNT, c.ORDER, *fields]
-    parts = [
-        # A missing value and an empty text must not meet, nor two neighbours that share a border:
-        # each part says its length.
-        f"coalesce(length({text}) || ':' || {text}, '-')"
-        for name in names
-        for text in [f"epoch_us({quote(name)})::VARCHAR" if name == c.TIME else f"{quote(name)}::VARCHAR"]
-    ]
     return f"""
         select
             md5(content || '#' || row_number() over (partition by content)) as {c.ID},
             {", ".join(quote(name) for name in names)},
             (('0x' || substr(md5({c.USER}), 1, 4))::INTEGER % {BUCKETS})::SMALLINT as {c.BUCKET}
-        from (select *, md5({" || ".join(parts)}) as content from ({relation}))
+        from (select *, md5(concat_ws('|', {", ".join(parts)})) as content from ({relation}))
     """
+
+
+def rows_digest(table: str, alias: str) -> str:
+    """Return SQL of a digest of the rows of a table, which is called ``alias``, whatever their order."""
+    # the id of an event is a digest of all its values already
+    row = f"('0x' || left({alias}.{c.ID}, 16))::UBIGINT" if table == "events" else f"md5_number_lower({alias}::VARCHAR)"
+    return f"concat_ws('/', count(*), bit_xor({row}))"
 
 
 def sorted_for_disk(relation: str) -> str:

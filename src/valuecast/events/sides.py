@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,10 +42,19 @@ def unused(opened: Opened, wanted: Sequence[str]) -> list[str]:
     return [f"{opened.name}: not used, since they may know the future: {', '.join(left)}; declare them static or dated"]
 
 
-def take(connection: Any, name: str, side: Side, bound: Bound, *, old: SideFile | None, note: list[str]) -> Taken:
+def take(
+    connection: Any,
+    name: str,
+    side: Side,
+    bound: Bound,
+    *,
+    old: SideFile | None,
+    shown: Callable[[str], str],
+    note: list[str],
+) -> Taken:
     """Check the rows of a file of items or users and merge them with those of the log, in the view ``name``.
 
-    A new row replaces the one of the same key (and moment).
+    A new row replaces the one of the same key (and moment). ``shown`` says what a message may show of a key.
 
     Raises:
         SourceError: two rows of the file disagree, or the log has other attributes.
@@ -65,7 +74,8 @@ def take(connection: Any, name: str, side: Side, bound: Bound, *, old: SideFile 
     double = connection.execute(doubles).fetchone()
     if double is not None:
         remedy = "Keep one row for each." if dated else "Keep one row for each, or give dated = [...] and valid_from."
-        raise SourceError(f"two rows for {' from '.join(map(str, double))} disagree", where=side.name, remedy=remedy)
+        who = " from ".join([shown(double[0]), *map(str, double[1:])])
+        raise SourceError(f"two rows for {who} disagree", where=side.name, remedy=remedy)
     if old is None:
         (new,) = connection.execute(f"select count(*) from {taken}").fetchone()
     else:

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from valuecast import columns as c
 from valuecast.config import build, read_toml
 from valuecast.errors import ConfigError, MissingExtraError, SourceError, suggest
-from valuecast.events import snippets
+from valuecast.events import address, privacy, snippets
+from valuecast.events.privacy import Privacy
 from valuecast.events.schema import Kind, Span, literal, quote
-from valuecast.events.spec import DROP, REQUIRE, Column, File, Side, Source
+from valuecast.events.spec import DROP, REQUIRE, Column, Side, Source, check_file
 from valuecast.events.times import UNITS, check_zone
 from valuecast.language import Text
 from valuecast.moments import moment
@@ -29,7 +30,6 @@ PACKAGE: Final = "package:"
 FLAGS: Final = "command line"
 MAX_REJECTED: Final = 0.05
 _SINGLE: Final = (c.EVENT, c.USER, c.TIME, c.ITEM, c.AMOUNT, c.ORDER)
-_Given = TypeVar("_Given", bound=File)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +41,7 @@ class Mapping:
         span_until: until when, exclusive; without it the log ends just after its last event.
         about: what the data set says of itself.
         max_rejected: the share of a file's rows above which ingest stops.
+        privacy: what becomes of ids and other personal data before anything is written.
         where: the TOML file or the command line, for messages.
     """
 
@@ -51,6 +52,7 @@ class Mapping:
     span_until: datetime | None = None
     about: Text | None = None
     max_rejected: float = MAX_REJECTED
+    privacy: Privacy = field(default_factory=Privacy)
     where: str = "mapping"
 
     @classmethod
@@ -75,7 +77,7 @@ class Mapping:
             ValuecastError: a key is unknown or missing, or a value is not understood.
             MissingExtraError: a path is in a package that is not installed.
         """
-        known = ("source", "items", "users", "span", "about", "about_zh", "max_rejected", "install")
+        known = ("source", "items", "users", "span", "privacy", "about", "about_zh", "max_rejected", "install")
         _check_keys(data, known, where=where)
         for key in ("about", "about_zh", "install"):
             if not isinstance(data.get(key, ""), str):
@@ -103,8 +105,17 @@ class Mapping:
             span_until=span_until,
             about=Text(about, data.get("about_zh", about)) if about else None,
             max_rejected=_share(data.get("max_rejected", MAX_REJECTED), where=f"{where}: max_rejected"),
+            privacy=privacy.parse(data.get("privacy", {}), base=base, where=f"{where}: [privacy]"),
             where=where,
         )
+
+    def pseudonymised(self, key: Path) -> Mapping:
+        """Return the mapping with a key for pseudonyms: of the users, where its policy does not say of what.
+
+        Raises:
+            SourceError: the mapping names a key already.
+        """
+        return replace(self, privacy=self.privacy.keyed(key))
 
     @classmethod
     def from_flags(
@@ -124,13 +135,16 @@ class Mapping:
         zone: str | None = None,
         format: str | None = None,  # noqa: A002 - the name that the TOML key has
         unit: str | None = None,
+        sheet: str | None = None,
+        table: str | None = None,
+        query: str | None = None,
         delimiter: str | None = None,
         encoding: str | None = None,
         since: str | None = None,
         until: str | None = None,
         max_rejected: float = MAX_REJECTED,
     ) -> Mapping:
-        """Make the mapping of one file from names of columns.
+        """Make the mapping of one file, or one table or query of a database, from names of columns.
 
         ``event`` is what each row is, a purchase without it; ``negative`` is what a row with a negative amount is.
 
@@ -141,7 +155,10 @@ class Mapping:
             raise ConfigError("--negative without amounts", where=FLAGS, remedy="Add --amount COLUMN.")
         reading = {"column": time, "zone": zone, "format": format, "unit": unit}
         source = {
-            "path": str(file),
+            "database" if table or query or address.is_database(str(file)) else "path": str(file),
+            "sheet": sheet,
+            "table": table,
+            "query": query,
             "user": user,
             "time": _given(reading),
             "event": _signed(amount or "", negative, event or c.PURCHASE) if negative else event,
@@ -194,13 +211,14 @@ def _source(data: Any, resolve: _Resolver, *, where: str) -> Source:
             bare = "constant" if name == c.EVENT else "column"
             table[name] = _column(table[name], bare=bare, target=name, where=f"{where}: {name}")
     table["fields"] = _fields(table.get("fields", []), where=f"{where}: fields")
-    source = build(Source, _resolved(table, resolve), where=where)
+    source = build(Source, _resolved(table, resolve, where=where), where=where)
     if source.users not in (REQUIRE, DROP):
         remedy = f"Use '{REQUIRE}' (a row without a user is rejected) or '{DROP}' (it is counted and left out)."
         raise SourceError(f"users = '{source.users}' is not a policy", where=where, remedy=remedy)
     if source.where is not None:
         snippets.parse(source.where, where=f"{where}: where")
-    return _check_file(source, where=where)
+    check_file(source, where=where)
+    return source
 
 
 def _side(data: Any, resolve: _Resolver, *, where: str) -> Side:
@@ -212,7 +230,7 @@ def _side(data: Any, resolve: _Resolver, *, where: str) -> Side:
             table[name] = _column(table[name], bare="column", target=target, where=f"{where}: {name}")
     for name in ("static", "dated"):
         table[name] = _fields(table.get(name, []), where=f"{where}: {name}")
-    side = build(Side, _resolved(table, resolve), where=where)
+    side = build(Side, _resolved(table, resolve, where=where), where=where)
     _check_case([field.name for field in side.attributes], where=where)
     if bool(side.dated) != bool(side.valid_from) or (side.static and side.dated):
         raise SourceError(
@@ -220,7 +238,8 @@ def _side(data: Any, resolve: _Resolver, *, where: str) -> Side:
             where=where,
             remedy="Give static = [...], or dated = [...] and valid_from, the column that says since when a row holds.",
         )
-    return _check_file(side, where=where)
+    check_file(side, where=where)
+    return side
 
 
 def _column(value: Any, *, bare: str, target: str, where: str) -> dict[str, Any]:
@@ -284,21 +303,6 @@ def _check_case(names: Sequence[str], *, where: str) -> None:
             raise SourceError(f"'{other}' and '{name}' are one name to SQL", where=where, remedy="Rename one of them.")
 
 
-def _check_file(file: _Given, *, where: str) -> _Given:
-    if file.delimiter is not None and len(file.delimiter) != 1:
-        raise SourceError("a delimiter is one character", where=where, remedy="Tab is \\t in TOML, $'\\t' in a shell.")
-    if len(file.quote) > 1:
-        raise SourceError("a quote is one character", where=where, remedy="Without quotes, write quote = ''.")
-    if file.skip < 0:
-        raise SourceError("skip is a number of lines", where=where, remedy="Give 0 or more.")
-    if not file.header and not file.names:
-        raise SourceError("no header and no names", where=where, remedy='Give names = ["user", "time", ...].')
-    if file.header and file.names:
-        remedy = "Add header = false, or remove names."
-        raise SourceError("names are for a file without a header", where=where, remedy=remedy)
-    return file
-
-
 def _check_keys(table: Any, known: Sequence[str], *, where: str) -> None:
     if not isinstance(table, dict):
         raise SourceError(f"{table!r} is not a table", where=where, remedy=f"Its keys are: {', '.join(known)}.")
@@ -307,9 +311,14 @@ def _check_keys(table: Any, known: Sequence[str], *, where: str) -> None:
             raise SourceError(f"unknown key '{key}'", where=where, remedy=suggest(key, known))
 
 
-def _resolved(table: dict[str, Any], resolve: _Resolver) -> dict[str, Any]:
-    path = table.get("path")
-    return {**table, "path": resolve(path)} if isinstance(path, str) else table
+def _resolved(table: dict[str, Any], resolve: _Resolver, *, where: str) -> dict[str, Any]:
+    path, database = table.get("path"), table.get("database")
+    if isinstance(path, str):
+        table = {**table, "path": resolve(path)}
+    if isinstance(database, str):
+        address.check(database, where=f"{where}: database")
+        table = {**table, "database": database if address.is_url(database) else resolve(database)}
+    return table
 
 
 def _moment(value: Any, *, where: str) -> datetime | None:

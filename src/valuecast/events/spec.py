@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
+
+from valuecast.errors import SourceError
+from valuecast.events import address
 
 REQUIRE: Final = "require"
 DROP: Final = "drop"
@@ -55,19 +58,28 @@ class Field:
 
 @dataclass(frozen=True, kw_only=True)
 class File:
-    """A file, or a pattern of several with the same columns, and how a CSV file is written.
+    """Where the rows are, and how they are written: a file, a pattern of files with the same columns, or a database.
 
     Attributes:
+        path: of the file or the files; empty for a database.
+        sheet: of a workbook; the only one where it is not given.
+        database: a DuckDB or SQLite file, a folder of files that a query reads, or the URL of PostgreSQL.
+        table: of the database.
+        query: in SQL, in place of a table.
         delimiter: between the cells of a CSV file; found from its first line where it is not given.
         header: whether the first line holds the column names.
-        names: the column names of a CSV file without a header.
+        names: the column names of a CSV file or a sheet without a header.
         skip: lines before the header.
         quote: the quote character; empty where the file quotes nothing.
         encoding: of a CSV or JSON file, by Python's name for it.
         missing: texts that stand for a missing cell, beside the empty one.
     """
 
-    path: str
+    path: str = ""
+    sheet: str | None = None
+    database: str | None = None
+    table: str | None = None
+    query: str | None = None
     delimiter: str | None = None
     header: bool = True
     names: tuple[str, ...] = ()
@@ -79,7 +91,43 @@ class File:
     @property
     def name(self) -> str:
         """Short name for messages and tables."""
-        return Path(self.path).name
+        if self.database is not None:
+            return f"{address.name(self.database)}: {self.table or 'query'}"
+        return Path(self.path).name + (f": {self.sheet}" if self.sheet else "")
+
+    @property
+    def place(self) -> str:
+        """Where it is, for messages."""
+        return self.database or self.path
+
+    def unplaced(self) -> Self:
+        """Return how rows are read, without where they are: what they mean does not depend on it."""
+        return replace(self, path="", sheet=None, database=None, table=None, query=None)
+
+
+def check_file(file: File, *, where: str) -> None:
+    """Refuse what no source can be.
+
+    Raises:
+        SourceError: keys are missing, exclude each other, or have no meaning.
+    """
+    for one, other in (("path", "database"), ("table", "query")):
+        if getattr(file, one) and getattr(file, other):
+            raise SourceError(f"{one} and {other} given", where=where, remedy="Give one of them.")
+    if not file.place:
+        remedy = 'Add path = "...", or database = "..." with table or query.'
+        raise SourceError("no 'path'", where=where, remedy=remedy)
+    if file.delimiter is not None and len(file.delimiter) != 1:
+        raise SourceError("a delimiter is one character", where=where, remedy="Tab is \\t in TOML, $'\\t' in a shell.")
+    if len(file.quote) > 1:
+        raise SourceError("a quote is one character", where=where, remedy="Without quotes, write quote = ''.")
+    if file.skip < 0:
+        raise SourceError("skip is a number of lines", where=where, remedy="Give 0 or more.")
+    if not file.header and not file.names:
+        raise SourceError("no header and no names", where=where, remedy='Give names = ["user", "time", ...].')
+    if file.header and file.names:
+        remedy = "Add header = false, or remove names."
+        raise SourceError("names are for a file without a header", where=where, remedy=remedy)
 
 
 @dataclass(frozen=True, kw_only=True)

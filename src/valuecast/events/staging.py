@@ -11,8 +11,11 @@ import duckdb
 
 from valuecast.errors import SourceError, suggest
 from valuecast.events import cells
-from valuecast.events.readers import Shard, all_keys, open_shard, paths
+from valuecast.events.cells import TEXT
+from valuecast.events.privacy import HIDDEN, Shield
+from valuecast.events.readers import all_keys, open_shards
 from valuecast.events.schema import literal
+from valuecast.events.shard import Shard, reason
 from valuecast.events.spec import File
 
 UNCLOSED: Final = "a quote is not closed, or text follows it"
@@ -46,7 +49,7 @@ class Opened:
         """
         for shard in self.shards:
             if name not in shard.columns and name not in all_keys(connection, shard).columns:
-                what = f"no column '{name}' in {shard.path}"
+                what = f"no column '{name}' in {shard.place}"
                 raise SourceError(what, where=where, remedy=suggest(name, shard.columns))
 
 
@@ -61,6 +64,8 @@ class Staged:
             of its file stands before row ``pos`` of ``table``.
         files: table of the files: ``file, start``, the row of ``table`` that is its first.
         columns: SQL name and engine type of each needed column.
+        errors: SQL name of what the cells of a column hold that are no values, where there can be such.
+        fault: what these cells are, for messages.
         rows: rows of ``table``.
         lines: rows of ``torn``.
     """
@@ -70,6 +75,8 @@ class Staged:
     torn: str
     files: str
     columns: Mapping[str, tuple[str, str]]
+    errors: Mapping[str, str]
+    fault: str
     rows: int
     lines: int
 
@@ -103,42 +110,53 @@ def open_files(connection: Any, file: File, *, name: str, work: Path, number: in
     Raises:
         SourceError: there is none, or one cannot be read.
     """
-    shards = (
-        open_shard(connection, path, file=file, work=work, number=number * _SHARDS + at)
-        for at, path in enumerate(paths(file))
-    )
-    return Opened(name, file, tuple(shards), number)
+    return Opened(name, file, tuple(open_shards(connection, file, work=work, number=number * _SHARDS)), number)
 
 
-def stage(connection: Any, opened: Opened, wanted: Iterable[str], *, progress: Callable[[str], None]) -> Staged:
-    """Read the ``wanted`` columns of a source's files into the engine.
+def stage(
+    connection: Any,
+    opened: Opened,
+    wanted: Iterable[str],
+    *,
+    shield: Shield,
+    progress: Callable[[str], None],
+) -> Staged:
+    """Read the ``wanted`` columns of a source's files into the engine; ``shield`` says what they become on the way.
 
     Raises:
         SourceError: a file cannot be read, or a column holds lists, structures or bytes.
     """
     names = list(dict.fromkeys(wanted))
     shards = [all_keys(connection, shard) if set(names) - set(shard.columns) else shard for shard in opened.shards]
-    columns = {name: (f"c{at}", _common(shards, name)) for at, name in enumerate(names)}
+    columns = {
+        name: (f"c{at}", TEXT if name in shield.treated else _common(shards, name)) for at, name in enumerate(names)
+    }
     table, torn, files = (f"{kind}_{opened.number}" for kind in ("staged", "torn", "files"))
-    declared = "".join(f", {ref} {kind}" for ref, kind in columns.values())
+    errors = {name: f"e{at}" for at, name in enumerate(names) if any(name in shard.errors for shard in shards)}
+    typed = [*columns.values(), *((ref, TEXT) for ref in errors.values())]
+    declared = "".join(f", {ref} {kind}" for ref, kind in typed)
     connection.execute(f"create table {table} (broken BOOLEAN{declared})")
     connection.execute(f"create table {torn} ({_TORN})")
     connection.execute(f"create table {files} (file VARCHAR, start BIGINT)")
     rows = lines = 0
     for shard in shards:
-        progress(f"reading {shard.path.name}")
-        read = "".join(f", {_cell(shard, name, kind, opened.file.missing)}" for name, (_, kind) in columns.items())
+        progress(f"reading {shard.name}")
+        missing = opened.file.missing
+        read = "".join(f", {_cell(shard, name, kind, missing, shield)}" for name, (_, kind) in columns.items())
+        read += "".join(f", {_error(shard, name, missing, shield)}" for name in errors)
         try:
-            found = connection.execute(f"insert into {table} select {shard.broken}{read} from {shard.scan}").fetchone()
+            with shard.rows(connection, names) as scan:
+                found = connection.execute(f"insert into {table} select {shard.broken}{read} from {scan}").fetchone()
         except duckdb.Error as error:
             raise _unreadable(shard, error) from None
         added = int(found[0])
         if added:
-            connection.execute(f"insert into {files} values ({literal(str(shard.path))}, {rows})")
+            connection.execute(f"insert into {files} values ({literal(shard.place)}, {rows})")
         if shard.rejects:
-            lines += _tear(connection, shard, torn, start=rows, rows=added)
+            lines += _tear(connection, shard, torn, start=rows, rows=added, shown=not shield.active)
         rows += added
-    return Staged(opened.name, table, torn, files, columns, rows, lines)
+    fault = next((shard.fault for shard in shards if shard.fault), "")
+    return Staged(opened.name, table, torn, files, columns, errors, fault, rows, lines)
 
 
 def _common(shards: list[Shard], name: str) -> str:
@@ -147,30 +165,49 @@ def _common(shards: list[Shard], name: str) -> str:
         kind = shard.columns[name][1]
         if not cells.is_readable(kind):
             remedy = "Turn it into text, numbers or times first."
-            raise SourceError(f"column '{name}' holds {kind}", where=str(shard.path), remedy=remedy)
+            raise SourceError(f"column '{name}' holds {kind}", where=shard.place, remedy=remedy)
     kinds = {shard.columns[name][1] for shard in shards}
-    return kinds.pop() if len(kinds) == 1 else cells.TEXT
+    return kinds.pop() if len(kinds) == 1 else TEXT
 
 
-def _cell(shard: Shard, name: str, kind: str, missing: tuple[str, ...]) -> str:
+def _cell(shard: Shard, name: str, kind: str, missing: tuple[str, ...], shield: Shield) -> str:
+    """Return SQL of what is kept of a cell; what must not be kept as it is reaches no table."""
     cell, own = shard.columns[name]
+    if name in shield.treated:
+        return shield.treated[name](cells.as_text(f"({_given(cell, own, own, missing)})", own))
+    return _given(cell, own, kind, missing)
+
+
+def _given(cell: str, own: str, kind: str, missing: tuple[str, ...]) -> str:
+    """Return SQL of a cell of the type ``own`` as one of ``kind``, or NULL where it is said to be missing."""
     read = cell if kind == own else cells.as_text(cell, own)
-    empty = ("", *missing) if own == cells.TEXT else missing
+    empty = ("", *missing) if own == TEXT else missing
     if not empty:
         return read
     return f"case when {cells.as_text(cell, own)} in ({', '.join(map(literal, empty))}) then null else {read} end"
 
 
-def _tear(connection: Any, shard: Shard, torn: str, *, start: int, rows: int) -> int:
-    """Account for the lines of a CSV file that did not become rows, and return how many there are."""
+def _error(shard: Shard, name: str, missing: tuple[str, ...], shield: Shield) -> str:
+    """Return SQL of what a cell holds that is no value; the mapping can say that it stands for a missing one."""
+    error = shard.errors.get(name, "null")
+    shown = literal(HIDDEN) if name in shield.treated else error
+    return f"case when {error} not in ({', '.join(map(literal, ('', *missing)))}) then {shown} end"
+
+
+def _tear(connection: Any, shard: Shard, torn: str, *, start: int, rows: int, shown: bool) -> int:
+    """Account for the lines of a CSV file that did not become rows, and return how many there are.
+
+    ``shown`` says whether their text may be kept: what is an id in such a line, nobody can tell.
+    """
+    value = "left(trim(arg_min(csv_line, byte_position), chr(10)), 200)" if shown else "null"
     reasons = " ".join(f"when {literal(key)} then {literal(reason)}" for key, reason in _REASONS.items())
     found = connection.execute(
         f"""
         insert into {torn}
-        select {literal(str(shard.path))}, number, {start} + number - nth, nth, value, reason
+        select {literal(shard.place)}, number, {start} + number - nth, nth, value, reason
         from (
             select line - {shard.preamble} as number, row_number() over (order by line) as nth,
-                left(trim(arg_min(csv_line, byte_position), chr(10)), 200) as value,
+                {value} as value,
                 case arg_min(error_type::VARCHAR, byte_position) {reasons} else 'not a line of CSV' end as reason
             from {shard.rejects} group by line
         )
@@ -181,7 +218,7 @@ def _tear(connection: Any, shard: Shard, torn: str, *, start: int, rows: int) ->
     if lost > 0:  # cells can hold line ends of their own; what they do not explain was swallowed
         lost -= _line_ends_in_cells(connection, shard)
     if lost > 0:
-        row = f"{literal(str(shard.path))}, null, null, null, null, {literal(SWALLOWED)}"
+        row = f"{literal(shard.place)}, null, null, null, null, {literal(SWALLOWED)}"
         connection.execute(f"insert into {torn} select {row} from range({lost})")
     return known + max(lost, 0)
 
@@ -210,8 +247,8 @@ def _line_ends_in_cells(connection: Any, shard: Shard) -> int:
 
 
 def _unreadable(shard: Shard, error: duckdb.Error) -> SourceError:
-    first = str(error).splitlines()[0].rpartition("Error: ")[2]
-    if "state machine" in first:
+    said = reason(error)
+    if "state machine" in said:
         remedy = "Save it with one kind of line end (for example with dos2unix)."
-        return SourceError("its lines end in different ways", where=str(shard.path), remedy=remedy)
-    return SourceError(f"not readable as {shard.format}: {first}", where=str(shard.path), remedy="Check the file.")
+        return SourceError("its lines end in different ways", where=shard.place, remedy=remedy)
+    return SourceError(f"not readable as {shard.format}: {said}", where=shard.place, remedy="Check the source.")

@@ -1,17 +1,21 @@
 """A log on disk: Parquet parts and one manifest that lists them.
 
 A part is written under a name of its own and the manifest is replaced last, so an ingest that is
-killed leaves the log as it was; what it leaves behind is removed by the next one.
+killed leaves the log as it was; what it leaves behind is removed when the next one starts. The rejected
+rows are no part of the log: they are those of the last ingest that checked all its rows, whether it was
+then completed, refused or killed.
 """
 
 from __future__ import annotations
 
+import fcntl
+import os
 import re
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,7 +23,8 @@ from valuecast import artifact, moments
 from valuecast import columns as c
 from valuecast.errors import LogError, SourceError
 from valuecast.events.log import EventLog, SideTable, connect, content_digest
-from valuecast.events.schema import CANONICAL_TYPES, Kind, Span, literal, quote, sorted_for_disk
+from valuecast.events.privacy import Protection
+from valuecast.events.schema import CANONICAL_TYPES, Kind, Span, literal, quote, rows_digest, sorted_for_disk
 from valuecast.language import Text
 from valuecast.moments import moment
 
@@ -51,7 +56,14 @@ class Contents:
     events: int
     users: int
     accounts: tuple[dict[str, Any], ...]
+    protection: Protection = field(default_factory=Protection)
     digest: str = ""
+
+    @property
+    def names(self) -> set[str]:
+        """The ids, fields and attributes of the log."""
+        sides = (f"{name}.{attribute}" for name, side in self.sides.items() for attribute in side.attributes)
+        return {c.USER, c.ITEM, c.ORDER, *self.fields, *sides}
 
     @property
     def files(self) -> list[str]:
@@ -78,6 +90,7 @@ def open_log(folder: Path) -> EventLog:
         digest=found.digest,
         about=found.about,
         origin=str(folder),
+        treatments=found.protection.treatments,
     )
 
 
@@ -101,18 +114,69 @@ def current(folder: Path) -> Contents | None:
     return None
 
 
+@dataclass(frozen=True)
+class Claim:
+    """The right to write to a log: what it holds (``old``), and a folder for what is written on the way (``work``)."""
+
+    old: Contents | None
+    work: Path
+
+
 @contextmanager
-def workspace(folder: Path) -> Iterator[Path]:
-    """Give a folder for what an ingest writes on the way; it is removed in the end, and so is an empty log folder."""
+def claim(folder: Path) -> Iterator[Claim]:
+    """Claim the folder of a log for one ingest, and clear it of what a killed one left.
+
+    Nobody but the owner of this process can enter ``work``, since it can hold raw rows; it is removed in the end, and
+    so is every folder that was made and stayed empty.
+
+    Raises:
+        LogError: the folder holds something that is not a log, or a damaged one.
+        SourceError: the folder is in use for something else, or by another ingest.
+    """
+    current(folder)
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
-    work = folder / f"{_WORK}{uuid.uuid4().hex[:8]}"
-    work.mkdir()
+    with _locked(folder):
+        try:
+            old = current(folder)
+            _sweep(folder, old)
+            work = folder / f"{_WORK}{uuid.uuid4().hex[:8]}"
+            work.mkdir(mode=0o700)
+            try:
+                yield Claim(old, work)
+            finally:
+                shutil.rmtree(work, ignore_errors=True)
+        finally:
+            for path in made:
+                if not any(path.iterdir()):
+                    path.rmdir()
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold a lock on a folder, which the system frees however this process ends."""
+    held = os.open(folder, os.O_RDONLY)
     try:
-        yield work
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            remedy = "Wait until it is done, then ingest again."
+            raise SourceError("another ingest is writing this log", where=str(folder), remedy=remedy) from None
+        yield
     finally:
-        shutil.rmtree(work, ignore_errors=True)
-        if not any(folder.iterdir()):
-            folder.rmdir()
+        os.close(held)
+
+
+def _sweep(folder: Path, contents: Contents | None) -> None:
+    """Remove what is no part of the log: unfinished files, and parts that the manifest does not list."""
+    listed = contents.files if contents else ()
+    for path in folder.iterdir():
+        if path.name in (*listed, REJECTED) or not _ours(path.name):
+            continue
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def view(connection: Any, folder: Path, contents: Contents) -> None:
@@ -126,58 +190,43 @@ def view(connection: Any, folder: Path, contents: Contents) -> None:
         connection.execute(f"create or replace view {name} as select * from read_parquet({path})")
 
 
-def write(connection: Any, relation: str, *, name: str, folder: Path, work: Path, listed: Contents | None) -> str:
-    """Write a table of events, items or users as one file named after its content, and return that name."""
-    content = c.ID if name == "events" else "t::VARCHAR"
-    (digest,) = connection.execute(
-        f"select left(md5(concat_ws('/', count(*), bit_xor(md5_number_lower({content})))), 16) from {relation} t"
-    ).fetchone()
-    file = f"{name}-{digest}.parquet"
-    if listed is not None and file in listed.files:
-        return file  # the same rows: the file that is there must not be touched
-    rows = f"select * from {relation}"
-    ordered = sorted_for_disk(rows) if name == "events" else f"{rows} order by all"
-    copy_to(connection, ordered, folder / file, work=work)
-    return file
+def draft(connection: Any, query: str, *, table: str, work: Path) -> tuple[Path, int]:
+    """Write the rows of a query, of events, items or users, to a file in ``work``; return it and their number."""
+    path = work / f"{table}-{uuid.uuid4().hex}.parquet"
+    ordered = sorted_for_disk(query) if table == "events" else f"{query} order by all"
+    (rows,) = connection.execute(_copy(ordered, path)).fetchone()
+    return path, rows
+
+
+def keep(connection: Any, path: Path, *, table: str, folder: Path, listed: Contents | None) -> str:
+    """Move a draft into the log, under a name made of its content, and return that name."""
+    found = f"select left(md5({rows_digest(table, 't')}), 16) from read_parquet({literal(str(path))}) t"
+    name = f"{table}-{connection.execute(found).fetchone()[0]}.parquet"
+    if listed is None or name not in listed.files:  # else the same rows are there, and must not be touched
+        path.replace(folder / name)
+    return name
 
 
 def copy_to(connection: Any, query: str, path: Path, *, work: Path) -> None:
-    """Write the rows of a query as Parquet, and move the file to ``path`` when it is whole.
-
-    Raises:
-        SourceError: another ingest finished meanwhile and removed ``work``.
-    """
-    if not work.is_dir():
-        raise _overtaken(path.parent)
-    draft = work / path.name
-    connection.execute(f"copy ({query}) to {literal(str(draft))} (format parquet, compression zstd)")
-    draft.replace(path)
+    """Write the rows of a query as Parquet, and move the file to ``path`` when it is whole."""
+    unfinished = work / path.name
+    connection.execute(_copy(query, unfinished))
+    unfinished.replace(path)
 
 
-def commit(folder: Path, contents: Contents, *, work: Path, replaces: Contents | None) -> None:
-    """Write the manifest, which makes the files the log, and remove what killed ingests left in the folder.
+def _copy(query: str, path: Path) -> str:
+    return f"copy ({query}) to {literal(str(path))} (format parquet, compression zstd)"
 
-    Raises:
-        SourceError: somebody else changed the log meanwhile.
-    """
-    if current(folder) != replaces:
-        raise _overtaken(folder)
+
+def commit(folder: Path, contents: Contents) -> None:
+    """Write the manifest, which makes the files the log, and remove those that it replaces."""
     connection = connect()
     view(connection.con, folder, contents)
     digest = content_digest(connection, ["events", *contents.sides])
     connection.disconnect()
     artifact.commit(folder, kind=KIND, facts=_facts(contents, digest), files=contents.files)
-    for path in folder.iterdir():
-        if path.name in (*contents.files, REJECTED, work.name) or not _ours(path.name):
-            continue
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink()
-
-
-def _overtaken(folder: Path) -> SourceError:
-    return SourceError("the log was changed by another ingest meanwhile", where=str(folder), remedy="Ingest again.")
+    for name in {path.name for path in folder.iterdir() if _PART.fullmatch(path.name)} - set(contents.files):
+        (folder / name).unlink()
 
 
 def _ours(name: str) -> bool:
@@ -200,6 +249,7 @@ def _facts(contents: Contents, digest: str) -> artifact.Facts:
         "about": {"en": about.en, "zh": about.zh} if about else None,
         "digest": digest,
         "accounts": list(contents.accounts),
+        "privacy": {"treatments": dict(contents.protection.treatments), "key": contents.protection.key},
     }
 
 
@@ -221,5 +271,6 @@ def _contents(facts: artifact.Facts) -> Contents:
         events=facts["events"],
         users=facts["users"],
         accounts=tuple(facts["accounts"]),
+        protection=Protection(**facts.get("privacy", {})),
         digest=facts["digest"],
     )

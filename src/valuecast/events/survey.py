@@ -19,11 +19,11 @@ from valuecast.errors import SourceError
 
 GZIP: Final = b"\x1f\x8b"
 _CHUNK: Final = 2**20
-_EXCEL: Final = "Export the sheet as CSV, and give that file."
 _MAGIC: Final = {
     b"PAR1": ("Parquet", "Rename it to .parquet."),
-    b"PK\x03\x04": ("an Excel workbook or a ZIP archive", f"Unpack it. {_EXCEL}"),
-    b"\xd0\xcf\x11\xe0": ("an Excel workbook", _EXCEL),
+    b"PK\x03\x04": ("an Excel workbook or a ZIP archive", "Rename it to .xlsx, or unpack it."),
+    b"\xd0\xcf\x11\xe0": ("an Excel workbook", "Rename it to .xls."),
+    b"SQLite format 3\0": ("a SQLite database", 'Give it as database = "...", with table = "...".'),
     b"%PDF": ("PDF", "Give the table as CSV."),
     b"\x89PNG": ("a PNG image", "Give the table as CSV."),
 }

@@ -14,8 +14,9 @@ from valuecast.language import Text
 Words = Text | str
 """A text of ours in both languages, or a text of the data, which has only one."""
 
-Format = Literal["text", "integer", "number", "percent", "money", "signed"]
-"""How a value is written; ``number`` has 3 significant digits, ``signed`` also carries its sign."""
+Format = Literal["text", "integer", "number", "percent", "share", "money", "signed", "date"]
+"""How a value is written; ``number`` has 3 significant digits, ``signed`` also carries its sign, ``share`` is a
+percentage without decimals, and a ``date`` is counted in days from 1970."""
 
 Numbers = tuple[float | None, ...]
 """Values to draw; ``None`` leaves a gap."""
@@ -40,6 +41,8 @@ class Column:
         format: how its values are written; a missing value is a dash.
         interval: each cell is followed by its interval, from the columns ``{name}_low`` and ``{name}_high``.
         words: what is shown in place of a text in the cells; a text that is not in it is shown as it is.
+        shaded: a cell is the darker, the larger its value is among all shaded cells of the table; a missing one is
+            left empty.
     """
 
     name: str
@@ -47,6 +50,7 @@ class Column:
     format: Format = "text"
     interval: bool = False
     words: Mapping[str, Text] = field(default_factory=dict)
+    shaded: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,13 +102,17 @@ class Series:
 
 @dataclass(frozen=True)
 class LineFigure:
-    """Lines over a numeric axis. With ``diagonal``, the label of the line y = x, both axes share their limits."""
+    """Lines over a numeric axis.
+
+    With ``diagonal``, the label of the line y = x, both axes share their limits; ``mark`` is a line up from the x axis.
+    """
 
     title: Text
     x: Axis
     y: Axis
     series: tuple[Series, ...]
     diagonal: Text | None = None
+    mark: Reference | None = None
     caption: Text | None = None
 
     def __post_init__(self) -> None:
@@ -174,6 +182,13 @@ class IntervalFigure:
 
 
 @dataclass(frozen=True)
+class Facts:
+    """Some facts beside each other."""
+
+    facts: tuple[Fact, ...]
+
+
+@dataclass(frozen=True)
 class Paragraph:
     """Some sentences."""
 
@@ -189,7 +204,7 @@ class Notice:
 
 
 Figure = LineFigure | BarFigure | IntervalFigure
-Block = Paragraph | Notice | Table | LineFigure | BarFigure | IntervalFigure
+Block = Paragraph | Notice | Facts | Table | LineFigure | BarFigure | IntervalFigure
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import polars as pl
@@ -15,6 +15,8 @@ from valuecast.language import Text
 from valuecast.report.blocks import Column, Format, Table, Words
 
 MISSING = "–"
+EPOCH = date(1970, 1, 1)
+_PERCENT = ("percent", "share")
 MINUS = "-"  # not the typographic one: it survives a spreadsheet, and every console can print it
 _YES, _NO, _TO = Text("yes", "是"), Text("no", "否"), Text(" to ", " 至 ")
 # A control character in a user's name could steer a terminal and is not allowed in HTML; lines are broken where shown.
@@ -23,10 +25,11 @@ _CONTROL = {code: " " if chr(code) in "\n\r\t" else "\ufffd" for code in [*range
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell as it is read; ``interval`` goes beside or below the text, smaller."""
+    """A cell as it is read; ``interval`` goes beside or below the text, smaller; ``shade`` is from 0 to 1."""
 
     text: str
     interval: str = ""
+    shade: float | None = None
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,9 @@ def show_alike(values: Sequence[float | None], form: Format) -> list[str]:
 
 def ticks(values: Sequence[float], form: Format) -> list[str]:
     """Write the values of an axis with as few decimals as tell them apart exactly."""
-    scaled = [100 * value for value in values] if form == "percent" else values
+    if form == "date":
+        return [_number(value, form, 0) for value in values]
+    scaled = [100 * value for value in values] if form in _PERCENT else values
     span = max((abs(value) for value in scaled), default=0) or 1
     exact = (d for d in range(12) if all(abs(round(value, d) - value) < span * 1e-6 for value in scaled))
     decimals = 0 if form == "integer" else next(exact, 12)
@@ -88,14 +93,21 @@ def ticks(values: Sequence[float], form: Format) -> list[str]:
 def rows(table: Table, language: str) -> list[Row]:
     """Write all cells of a table."""
     frame = table.frame
-    columns = [_column(frame, column, language) for column in table.columns]
+    shaded = [column.name for column in table.columns if column.shaded]
+    darkest = max((abs(value) for name in shaded for value in frame[name] if not missing(value)), default=0)
+    columns = [_column(frame, column, language, darkest=darkest) for column in table.columns]
     rule = pl.lit(value=False) if table.emphasise is None else table.emphasise.fill_null(value=False)
     emphasised = frame.with_columns(rule.alias("emphasised"))["emphasised"]
     return [Row(tuple(cells), bold) for *cells, bold in zip(*columns, emphasised, strict=True)]
 
 
-def _column(frame: pl.DataFrame, column: Column, language: str) -> list[Cell]:
+def _column(frame: pl.DataFrame, column: Column, language: str, *, darkest: float) -> list[Cell]:
     values: list[Any] = [column.words.get(v, v) if isinstance(v, str) else v for v in frame[column.name]]
+    if column.shaded:
+        return [
+            Cell("") if missing(value) else Cell(show(value, column.format), shade=abs(value) / (darkest or 1))
+            for value in values
+        ]
     if not column.interval:
         return [Cell(show(value, column.format, language=language)) for value in values]
     bounds = zip(values, frame[f"{column.name}_low"], frame[f"{column.name}_high"], strict=True)
@@ -108,10 +120,10 @@ def missing(value: object) -> bool:
 
 
 def _decimals(number: float, form: Format) -> int:
-    scaled = abs(number) * (100 if form == "percent" else 1)
+    scaled = abs(number) * (100 if form in _PERCENT else 1)
     # the exponent after rounding to 3 digits: 9.996 counts as 10.0
     exponent = int(f"{scaled:.2e}".partition("e")[2]) if scaled and math.isfinite(scaled) else 0
-    if form == "integer":
+    if form in {"integer", "share", "date"}:
         return 0
     if form == "money":
         return 2 if exponent < 2 else 0
@@ -121,8 +133,10 @@ def _decimals(number: float, form: Format) -> int:
 def _number(number: float, form: Format, decimals: int) -> str:
     if math.isinf(number):
         return "∞" if number > 0 else f"{MINUS}∞"
-    scaled = abs(number) * (100 if form == "percent" else 1)
+    if form == "date":
+        return (EPOCH + timedelta(days=round(number))).isoformat()
+    scaled = abs(number) * (100 if form in _PERCENT else 1)
     digits = f"{scaled:,.{decimals}f}" if decimals <= 8 else f"{scaled:.2e}"
     nonzero = any(digit in "123456789" for digit in digits)
     sign = MINUS if number < 0 and nonzero else "+" if form == "signed" and nonzero else ""
-    return f"{sign}{digits}{'%' if form == 'percent' else ''}"
+    return f"{sign}{digits}{'%' if form in _PERCENT else ''}"

@@ -59,6 +59,9 @@ def _lines(figure: LineFigure, language: str) -> Drawing:
             axes.set(xlim=(min(limits), max(limits)), ylim=(min(limits), max(limits)))
             axes.axline((0, 0), slope=1, **_REFERENCE)
             legend.append(Key(words(figure.diagonal, language), "line", colour(MUTED), REFERENCE_DASH))
+        if figure.mark is not None:
+            axes.axvline(figure.mark.value, **_REFERENCE)
+            legend.append(Key(words(figure.mark.label, language), "line", colour(MUTED), REFERENCE_DASH))
         finish(drawn, axes, x=figure.x, y=figure.y)
         above, below = words(figure.y.label, language), words(figure.x.label, language)
         names = "; ".join(key.label for key in legend)

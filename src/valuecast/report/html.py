@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from functools import cache, partial
 from itertools import groupby
@@ -9,14 +10,16 @@ from pathlib import Path
 from typing import Any, get_args
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from valuecast.errors import ConfigError
 from valuecast.language import Text
-from valuecast.report.blocks import Block, Figure, Notice, Paragraph, Report, Table
+from valuecast.report.blocks import Block, Facts, Figure, Notice, Paragraph, Report, Table, Words
 from valuecast.report.cells import rows, words
 from valuecast.report.charts import draw
 
 _CONTENTS_FROM = 5  # sections; a shorter page is scrolled faster than a table of contents is read
+_DATE = re.compile(r"(?<!\d)\d{4}-\d\d-\d\d(?!\d)")
 _TAGS = Text("en", "zh-CN")
 _WORDS = {
     "contents": Text("Contents", "目录"),
@@ -79,6 +82,14 @@ def _views(blocks: tuple[Block, ...], language: str) -> Iterator[tuple[str, Any]
                     yield "notice", block
                 case Paragraph():
                     yield "paragraph", block
+                case Facts():
+                    yield "facts", block.facts
+
+
+def _prose(text: Words, language: str) -> Markup:
+    """Write a text between tags: no line breaks inside a date."""
+    escaped = str(escape(words(text, language)))
+    return Markup(_DATE.sub(r'<span class="date">\g<0></span>', escaped))  # noqa: S704 - it is escaped
 
 
 @cache
@@ -91,6 +102,7 @@ def _environment(language: str) -> Environment:
         undefined=StrictUndefined,
     )
     environment.filters["words"] = partial(words, language=language)
+    environment.filters["prose"] = partial(_prose, language=language)
     environment.globals["tag"] = _TAGS.to(language)
     environment.globals["chrome"] = {name: text.to(language) for name, text in _WORDS.items()}
     return environment

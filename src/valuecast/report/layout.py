@@ -151,10 +151,15 @@ def height_of_rows(count: int, lane: float) -> float:
 
 
 def _ticks(axes: Axes, axis: Axis, side: Literal["x", "y"]) -> tuple[list[float], list[str]]:
-    from matplotlib.ticker import MaxNLocator  # noqa: PLC0415 - slow to import
+    from matplotlib import dates  # noqa: PLC0415 - slow to import
+    from matplotlib.ticker import MaxNLocator  # noqa: PLC0415
 
     low, high = sorted(axes.get_xlim() if side == "x" else axes.get_ylim())
-    locator = MaxNLocator(nbins=5, integer=axis.format == "integer", steps=[1, 2, 2.5, 5, 10])
+    if axis.format == "date":
+        locator: Any = dates.AutoDateLocator(minticks=2, maxticks=4)  # type: ignore[no-untyped-call]
+        found = locator.tick_values(*map(dates.num2date, (low, high)))
+    else:
+        found = MaxNLocator(nbins=5, integer=axis.format == "integer", steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
     slack = (high - low) * 1e-9
-    places = [float(place) for place in locator.tick_values(low, high) if low - slack <= place <= high + slack]
+    places = [float(place) for place in found if low - slack <= place <= high + slack]
     return places, ticks(places, axis.format)

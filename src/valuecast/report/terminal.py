@@ -11,7 +11,7 @@ from rich.rule import Rule
 from rich.text import Text as Line
 
 from valuecast.language import Text
-from valuecast.report.blocks import BarFigure, Block, Notice, Paragraph, Report, Table
+from valuecast.report.blocks import BarFigure, Block, Facts, Notice, Paragraph, Report, Table
 from valuecast.report.cells import words
 from valuecast.report.flow import flow
 from valuecast.report.grid import bars, facts, table
@@ -76,6 +76,8 @@ def _block(block: Block, language: str, width: int) -> Iterator[RenderableType]:
             yield _flowing(block.text, language, width)
         case Notice():
             yield _notice(block, language, width)
+        case Facts():
+            yield facts(block.facts, language)
         case Table():
             yield _flowing(block.title, language, width, style="bold")
             yield from table(block, language, width)

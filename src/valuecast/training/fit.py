@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -16,7 +17,7 @@ from valuecast.events.log import EventLog
 from valuecast.metrics.registry import measured
 from valuecast.models import calibration, interval, level
 from valuecast.models.level import Level
-from valuecast.models.model import Examples, Method, Model
+from valuecast.models.model import Examples, FloatArray, Method, Model
 from valuecast.models.predictor import Head, Predictor, tiers_of
 from valuecast.models.registry import method as method_called
 from valuecast.tasks import Task
@@ -136,6 +137,7 @@ class _Bench:
                 "settings": choice.settings,
                 "trials": choice.trials,
                 "validation": {name: None if math.isnan(value) else value for name, value in numbers.items()},
+                "backtest": _backtest([judged for _, judged in rounds], score),
             },
         )
 
@@ -183,6 +185,13 @@ class _Bench:
         return frozenset(
             user for user in users if self.split.holds(user) or (fold is not None and self.split.fold(user) == fold)
         )
+
+
+def _backtest(judged: Sequence[Examples], score: FloatArray) -> list[dict[str, Any]]:
+    """Mean score and mean truth at each cutoff that some model was judged on before the refit."""
+    rows = [each.table.select(c.AT).with_columns(observed=each.truth) for each in judged]
+    means = pl.concat(rows).with_columns(predicted=score).group_by(c.AT).agg(pl.len().alias("users"), pl.all().mean())
+    return [row | {c.AT: moments.text(row[c.AT])} for row in means.sort(c.AT).iter_rows(named=True)]
 
 
 def _level(shape: calibration.Shape | None, model: Model, examples: Examples) -> Level:
