@@ -578,7 +578,9 @@ def test_a_campaign_is_assumed_whole_and_wants_models_of_churn_and_value(shop: P
     said = refused("evaluate", shop / "rate", "spend", *known, *assumed)
     assert said == "evaluate: a campaign is assumed in part. Add --margin, or give none."
     assumed = (*assumed, "--margin", "0.5")
-    assert "a campaign wants to know who stops buying" in refused("evaluate", shop / "rate", *known, *assumed)
+    for more in (assumed, ["--show-users"]):
+        said = refused("evaluate", shop / "rate", *known, *more)
+        assert "the page lists users only if it asks who stops buying" in said
     assert "save_rate: 0.0" in refused("evaluate", shop / "rate", "spend", *known, *assumed, "--save-rate", "0")
     ran = done("evaluate", shop / "rate", "spend", *known, *assumed, "--out", "page.html")
     page = Path("page.html").read_text(encoding="utf-8")

@@ -15,7 +15,8 @@ import pytest
 import typer
 
 from tests.commands import done, quick_trees, write_csv
-from valuecast import cli, tasks
+from valuecast import tasks
+from valuecast.cli.main import app
 from valuecast.events.source import Mapping
 from valuecast.models.registry import METHODS
 
@@ -27,7 +28,7 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 CODE_PATH = re.compile(r"`((?:[\w.-]+/)*[\w.-]+\.(?:py|md|lark|txt)|[\w./-]+/[\w.-]+\.toml)`")
-COMMANDS = typer.main.get_command(cli.app)
+COMMANDS = typer.main.get_command(app)
 
 
 def named(paths: list[Path]) -> pytest.MarkDecorator:

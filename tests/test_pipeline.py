@@ -226,7 +226,11 @@ def test_another_question_or_another_log_is_not_answered_from_what_is_kept(folde
         ("sources.toml", "source.toml", "source.toml: no such file"),
         ("save_rate = 0.2", "save_rate = 2", "campaign: save_rate: 2.0. Give a share above 0, and at most 1."),
         ("margin = 0.5", "", "campaign: no 'margin'. Add margin = ..."),
-        ('"value(days=20, active=60)"', '"value(days=30, active=60)"', "a campaign wants to know who stops buying"),
+        (
+            '"value(days=20, active=60)"',
+            '"value(days=30, active=60)"',
+            "the page lists users only if",
+        ),
         ('sources = "sources.toml"', "", "data: nothing given. Give one of dataset, sources and log."),
         ('sources = "sources.toml"', 'log = "nolog"', "nolog: no such event log folder"),
         ('sources = "sources.toml"', 'dataset = "cdnw"', "no data set 'cdnw'. Did you mean 'cdnow'?"),

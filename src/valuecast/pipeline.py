@@ -74,8 +74,7 @@ def run(recipe: Recipe, *, out: Path, base: Path, command: str, say: Say, predic
     split = split_of(recipe.split)
     if predict:
         _check_predict(recipe, split)
-    if recipe.campaign:
-        campaign.check(tasks)
+    priority.check(tasks, wanted={"campaign": recipe.campaign, "report: show_users": recipe.report.show_users})
     log = _log(recipe.data, out=out, base=base, say=say)
     check_fields(log, recipe.slices)
     if predict and recipe.predict and moment(recipe.predict.at) > log.span.until:

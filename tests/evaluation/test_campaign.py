@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from tests.evaluation.made import answer, outcomes
 from valuecast.config import Campaign
 from valuecast.errors import ConfigError
-from valuecast.evaluation.campaign import check, chosen, reckoned, threshold, turned_out
+from valuecast.evaluation.campaign import chosen, reckoned, threshold, turned_out
+from valuecast.evaluation.priority import check
 from valuecast.report.blocks import LineFigure, Table
 from valuecast.tasks import churn, purchase, value
 
@@ -102,7 +103,9 @@ def test_assumptions_that_cannot_be(given_: tuple[float, float, float], said: st
 
 
 def test_a_campaign_wants_both_tasks() -> None:
-    check([churn(30, active=60), value(30, active=60)])
-    with pytest.raises(ConfigError, match="who stops buying"):
-        check([churn(30, active=60), value(30)])
+    wanted = {"show_users": False, "campaign": CAMPAIGN}
+    check([churn(30, active=60), value(30, active=60)], wanted=wanted)
+    with pytest.raises(ConfigError, match=r"campaign: the page lists users only if it asks who stops buying"):
+        check([churn(30, active=60), value(30)], wanted=wanted)
+    check([churn(30, active=60), value(30)], wanted={"campaign": None})
     assert reckoned([answer(purchase(30), outcomes("purchase_30d", [1, 0], [0.5, 0.5]))], CAMPAIGN) is None

@@ -18,14 +18,12 @@ import polars as pl
 
 from valuecast import moments
 from valuecast.config import Campaign
-from valuecast.errors import ConfigError
 from valuecast.evaluation.answers import Answer
-from valuecast.evaluation.priority import AT_RISK, CHURN, IF_STAYS, pair, ranked
+from valuecast.evaluation.priority import AT_RISK, CHURN, IF_STAYS, ranked
 from valuecast.language import Text
 from valuecast.metrics.metric import FloatArray
 from valuecast.report.blocks import Axis, Column, Fact, Facts, LineFigure, Paragraph, Reference, Section, Series, Table
 from valuecast.report.cells import show
-from valuecast.tasks import Task
 
 EXPECTED: Final = "expected_profit"
 CONTACT: Final = "contact"
@@ -38,20 +36,6 @@ _HOW = {
     "likely": Text("as many, most likely to stop first", "同样人数，按流失概率从高到低"),
     "all": Text("everybody", "触达所有人"),
 }
-
-
-def check(tasks: Sequence[Task]) -> None:
-    """Check that a campaign can be reckoned.
-
-    Raises:
-        ConfigError: no task asks who stops buying, or none for the spend of the same users over the same days.
-    """
-    if pair(tasks) is None:
-        raise ConfigError(
-            "a campaign wants to know who stops buying, and what the same users spend in the same days",
-            where="campaign",
-            remedy='Ask both, such as "churn(days=30, active=90)" and "value(days=30, active=90)".',
-        )
 
 
 def threshold(campaign: Campaign) -> float:

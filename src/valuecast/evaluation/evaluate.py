@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from valuecast import moments
 from valuecast.config import Campaign
 from valuecast.errors import ConfigError
-from valuecast.evaluation.campaign import check
 from valuecast.evaluation.ladder import Ladder, Result, described
 from valuecast.evaluation.outcomes import outcomes, truths
 from valuecast.evaluation.page import page
+from valuecast.evaluation.priority import check
 from valuecast.evaluation.slices import check_fields, slices_of
 from valuecast.events.log import EventLog
 from valuecast.language import Text
@@ -44,7 +44,7 @@ def evaluate(
         seed: of the bootstrap.
 
     Raises:
-        ConfigError: no model, or a campaign without the two tasks that it wants.
+        ConfigError: no model, or a campaign or ids without the two tasks that they want.
         ModelError: ``at`` is earlier than a model's own ``before``.
         TaskError: the log does not hold the whole horizon.
     """
@@ -60,8 +60,7 @@ def evaluate(
     if not models:
         raise ConfigError("no model to test", remedy="Give at least one.")
     check_fields(log, slices)
-    if campaign:
-        check([model.task for model in models.values()])
+    check([model.task for model in models.values()], wanted={"campaign": campaign, "show_users": show_users})
     by_task: dict[Task, list[Result]] = {}
     for name, model in models.items():
         known = by_task.setdefault(model.task, [])

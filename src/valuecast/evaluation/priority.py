@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,6 +10,7 @@ import polars as pl
 
 from valuecast import columns as c
 from valuecast import moments
+from valuecast.errors import ConfigError
 from valuecast.evaluation.answers import Answer
 from valuecast.evaluation.naming import sums_money
 from valuecast.evaluation.outcomes import TRUTH
@@ -56,6 +57,25 @@ def pair(tasks: Sequence[Task]) -> Pair | None:
                 if other == days and set(value.question.when) == set(task.question.when):
                     return Pair(task, value, target, value_target)
     return None
+
+
+def check(tasks: Sequence[Task], *, wanted: Mapping[str, object]) -> None:
+    """Check that there is a pair where something is wanted of the list of users.
+
+    Args:
+        tasks: of the page.
+        wanted: what is asked for, by name: a campaign, or ids; nothing where the value is false.
+
+    Raises:
+        ConfigError: no task asks who stops buying, or none for the spend of the same users over the same days.
+    """
+    asked = [name for name, value in wanted.items() if value]
+    if asked and pair(tasks) is None:
+        raise ConfigError(
+            "the page lists users only if it asks who stops buying, and what the same users spend in the same days",
+            where=asked[0],
+            remedy='Ask both, such as "churn(days=30, active=90)" and "value(days=30, active=90)".',
+        )
 
 
 def asks_who_stops(task: Task) -> bool:

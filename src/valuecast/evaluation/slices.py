@@ -58,6 +58,12 @@ def slice_of(log: EventLog, keys: pl.DataFrame, field: str) -> pl.DataFrame:
         LogError: the log has no such field.
     """
     check_fields(log, [field])
+    known = value_of(log, keys, field)
+    return known.with_columns(_grouped(known["value"], Kind(log.schema[field])).alias("value"))
+
+
+def value_of(log: EventLog, keys: pl.DataFrame, field: str) -> pl.DataFrame:
+    """Return ``user, at, value`` of ``keys``, row for row: what ``field`` held before ``at``; null where unknown."""
     # What is dated exactly `at` was not known before it.
     given = ibis.memtable(keys.select(*c.KEY, (pl.col(c.AT) - timedelta(microseconds=1)).alias("_known")))
     if field.startswith("users.") and log.users is not None:
@@ -70,8 +76,7 @@ def slice_of(log: EventLog, keys: pl.DataFrame, field: str) -> pl.DataFrame:
         latest = ibis.window(group_by=list(c.KEY), order_by=[ibis.desc(c.TIME), ibis.desc(c.ID)])
         ranked = paired.mutate(_rank=ibis.row_number().over(latest))
         found = log.collect(ranked.filter(ranked["_rank"] == 0).select(*c.KEY, "value"))
-    joined = keys.select(c.KEY).join(found, on=list(c.KEY), how="left")
-    return joined.with_columns(_grouped(joined["value"], Kind(log.schema[field])).alias("value"))
+    return keys.select(c.KEY).join(found, on=list(c.KEY), how="left", maintain_order="left")
 
 
 def _grouped(values: pl.Series, kind: Kind) -> pl.Series:

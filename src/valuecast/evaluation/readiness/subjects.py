@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from valuecast import columns as c
 from valuecast.evaluation.readiness.inquiry import Inquiry
+from valuecast.evaluation.slices import value_of
 from valuecast.events.attributes import attributed
 from valuecast.events.log import SideTable
 from valuecast.moments import DAY
@@ -109,13 +110,8 @@ def _attributes(inquiry: Inquiry, keys: pl.DataFrame, side: SideTable | None) ->
 
 def _fields(inquiry: Inquiry, keys: pl.DataFrame) -> Iterator[Candidate]:
     """The last value before ``at`` of each of the shop's own fields."""
-    events = inquiry.log.before(inquiry.at).events
     for name in inquiry.log.fields:
-        given = events.filter(events[name].notnull())
-        latest = ibis.window(group_by=c.USER, order_by=[ibis.desc(c.TIME), ibis.desc(c.ID)])
-        ranked = given.select(c.USER, given[name].name(_VALUE), _rank=ibis.row_number().over(latest))
-        last = inquiry.log.collect(ranked.filter(ranked["_rank"] == 0).select(c.USER, _VALUE))
-        yield Candidate(name, False, _beside(keys, last, c.USER)[_VALUE])
+        yield Candidate(name, False, value_of(inquiry.log, keys, name)["value"])
 
 
 def _event_types(inquiry: Inquiry, keys: pl.DataFrame) -> Iterator[Candidate]:
