@@ -5,10 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo test check slow clean
+.PHONY: help setup demo test check slow notebooks clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 12
 
 setup: $(READY) ## make .venv with the pinned versions
 
@@ -29,6 +29,9 @@ check: setup ## lint, types, import contract
 
 test: check ## everything but the slow tests
 	$(BIN)/pytest
+
+notebooks: setup ## execute the examples and render them as notebooks
+	$(BIN)/python examples/notebooks/render.py
 
 slow: setup ## the slow tests
 	$(BIN)/pytest -m slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import shlex
 import subprocess
@@ -9,7 +10,10 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import jupytext
+import nbformat
 import numpy as np
 import pytest
 import typer
@@ -25,10 +29,14 @@ ENGLISH, CHINESE = ROOT / "README.md", ROOT / "README.zh-CN.md"
 READMES = [ENGLISH, CHINESE]
 PAGES = sorted(ROOT.glob("*.md"))
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+NOTEBOOKS = ROOT / "examples" / "notebooks"
+NUMBERED = [path for path in EXAMPLES if path.name[0].isdigit()]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 CODE_PATH = re.compile(r"`((?:[\w.-]+/)*[\w.-]+\.(?:py|md|lark|txt)|[\w./-]+/[\w.-]+\.toml)`")
 COMMANDS = typer.main.get_command(app)
+NUMBER = re.compile(r"[-+]?\d[\d.,]*")
+ABSOLUTE = re.compile(r"(?<![\w.<])/(?:home|mnt|opt|private|root|tmp|usr|Users|var|work)/|\b[A-Z]:\\")
 
 
 def named(paths: list[Path]) -> pytest.MarkDecorator:
@@ -84,14 +92,72 @@ def anchors(path: Path) -> set[str]:
 # ---- examples
 
 
+def notebook(script: Path) -> Any:
+    return nbformat.read(NOTEBOOKS / f"{script.stem}.ipynb", as_version=4)
+
+
+def outputs(found: Any) -> list[Any]:
+    return [output for cell in found.cells for output in cell.get("outputs", ())]
+
+
+def printed(found: Any) -> str:
+    return "".join(output.text for output in outputs(found) if output.output_type == "stream")
+
+
+def without_numbers(text: str) -> list[str]:
+    """The words of a text: another processor may round a last digit otherwise."""
+    return NUMBER.sub("#", text).split()
+
+
+def test_every_numbered_example_has_a_notebook() -> None:
+    assert {path.stem for path in NOTEBOOKS.glob("*.ipynb")} == {path.stem for path in NUMBERED}
+    assert [path.name[:2] for path in NUMBERED] == ["01", "02", "03", "04", "05"]
+
+
 @named(EXAMPLES)
 def test_an_example_runs(path: Path, tmp_path: Path) -> None:
     ran = subprocess.run([sys.executable, path], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
     if ran.returncode == 2 and "is not installed" in ran.stderr:
         pytest.skip(ran.stderr.strip())
     assert ran.returncode == 0, ran.stderr
+    assert not ran.stderr
     assert ran.stdout
     assert not list(tmp_path.iterdir())  # an example leaves nothing behind
+    if path in NUMBERED:  # else `make notebooks` was forgotten
+        assert without_numbers(ran.stdout) == without_numbers(printed(notebook(path)))
+
+
+@named(NUMBERED)
+def test_a_notebook_has_the_code_and_the_text_of_its_script(path: Path) -> None:
+    cells = [(cell.cell_type, cell.source) for cell in jupytext.read(path).cells]
+    assert [(cell.cell_type, cell.source) for cell in notebook(path).cells] == cells
+
+
+@named(NUMBERED)
+def test_a_notebook_was_executed_and_shows_no_error_and_no_path_of_a_machine(path: Path) -> None:
+    found = notebook(path)
+    code = [cell for cell in found.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    assert {output.output_type for output in outputs(found)} == {"stream", "execute_result"}
+    assert not [output for output in outputs(found) if output.get("name") == "stderr"]
+    shown = [printed(found), *(text for output in outputs(found) for text in output.get("data", {}).values())]
+    assert not [match for text in shown for match in ABSOLUTE.findall(text)]
+    assert (NOTEBOOKS / f"{path.stem}.ipynb").stat().st_size < 300_000
+
+
+@pytest.mark.slow
+@named(NUMBERED)
+def test_a_notebook_can_be_rendered_again(path: Path) -> None:
+    spec = importlib.util.spec_from_file_location("render", NOTEBOOKS / "render.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    again, kept = module.render(path), notebook(path)
+    assert without_numbers(printed(again)) == without_numbers(printed(kept))
+    assert [list(each.get("data", {})) for each in outputs(again)] == [
+        list(each.get("data", {})) for each in outputs(kept)
+    ]
 
 
 # ---- what can be run as it stands

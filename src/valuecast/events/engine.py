@@ -31,7 +31,7 @@ def prepare(connection: Any, *, spill: Path | None = None) -> None:
     """
     folder = spill or Path(tempfile.gettempdir()) / f"valuecast-{os.getpid()}"
     connection.execute("SET TimeZone = 'UTC'")
-    connection.execute("SET enable_progress_bar = false")
+    connection.execute("PRAGMA disable_progress_bar")
     connection.execute(f"SET temp_directory = {literal(str(folder))}")
     for variable, (setting, example) in _LIMITS.items():
         value = os.environ.get(variable)

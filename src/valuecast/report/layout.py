@@ -156,7 +156,7 @@ def _ticks(axes: Axes, axis: Axis, side: Literal["x", "y"]) -> tuple[list[float]
 
     low, high = sorted(axes.get_xlim() if side == "x" else axes.get_ylim())
     if axis.format == "date":
-        locator: Any = dates.AutoDateLocator(minticks=2, maxticks=4)  # type: ignore[no-untyped-call]
+        locator: Any = dates.AutoDateLocator(minticks=2, maxticks=5)  # type: ignore[no-untyped-call]
         found = locator.tick_values(*map(dates.num2date, (low, high)))
     else:
         found = MaxNLocator(nbins=5, integer=axis.format == "integer", steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
