@@ -12,8 +12,8 @@ import polars as pl
 
 import valuecast as vc
 from valuecast.config import Campaign
-from valuecast.evaluation.campaign import chosen, threshold
-from valuecast.evaluation.priority import at_risk
+from valuecast.evaluation.page.campaign import chosen, threshold
+from valuecast.evaluation.page.priority import at_risk
 from valuecast.events.simulate.settings import Settings
 from valuecast.events.simulate.shop import simulate
 from valuecast.tasks.labels import labels

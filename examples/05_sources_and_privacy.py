@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 
 import valuecast as vc
-from valuecast.events.pseudonyms import write_pseudonyms
+from valuecast.events.protection.pseudonyms import write_pseudonyms
 from valuecast.events.spec import File
 
 temporary = tempfile.TemporaryDirectory()

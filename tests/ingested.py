@@ -11,9 +11,9 @@ from typing import Any
 import polars as pl
 
 from valuecast.events.ingest import ingest
+from valuecast.events.intake.summary import Summary
 from valuecast.events.log import EventLog
 from valuecast.events.source import Mapping
-from valuecast.events.summary import Summary
 
 BASIC: dict[str, Any] = {"path": "s.csv", "user": "user", "time": "time"}
 

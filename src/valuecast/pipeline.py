@@ -15,10 +15,10 @@ from valuecast import __version__, moments
 from valuecast import columns as c
 from valuecast.config import Data, Recipe, SplitBy, read_recipe
 from valuecast.errors import ConfigError
-from valuecast.evaluation import campaign, priority
 from valuecast.evaluation.comparison import compare
 from valuecast.evaluation.ladder import Ladder, climb
-from valuecast.evaluation.page import page
+from valuecast.evaluation.page import campaign, priority
+from valuecast.evaluation.page.page import page
 from valuecast.evaluation.slices import check_fields, slices_of
 from valuecast.events import datasets
 from valuecast.events.ingest import ingest

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from tests.ingested import as_csv, mapped, rejected, run, write
 from valuecast.errors import SourceError
 from valuecast.events.ingest import ingest
+from valuecast.events.intake.summary import Account
 from valuecast.events.log import EventLog
-from valuecast.events.summary import Account
 
 # --- properties over dirty files ---------------------------------------------------------------------------------
 

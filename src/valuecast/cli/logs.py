@@ -91,9 +91,9 @@ def ingest(
 
     Every row is taken, rejected with a reason, filtered or dropped, and counted. A mapping says more than flags can.
     """
-    from valuecast.events.address import check as check_address
     from valuecast.events.ingest import ingest as ingest_
     from valuecast.events.source import Mapping
+    from valuecast.events.sources.address import check as check_address
 
     columns = {"user": user, "time": time_, "item": item, "amount": amount, "order": order}
     columns |= {"event": event, "negative": negative}
@@ -135,7 +135,7 @@ def pseudonyms(
     encoding: Annotated[str, typer.Option(metavar="NAME", help="Of a text file, such as gb18030.")] = "utf-8",
 ) -> None:
     """Write the shop's own ids beside their pseudonyms, so that scores can be joined back."""
-    from valuecast.events.pseudonyms import write_pseudonyms
+    from valuecast.events.protection.pseudonyms import write_pseudonyms
     from valuecast.events.spec import File
 
     source = File(path=str(file), delimiter=delimiter, encoding=encoding)

@@ -9,8 +9,8 @@ from valuecast.config import Campaign
 from valuecast.errors import ConfigError
 from valuecast.evaluation.ladder import Ladder, Result, described
 from valuecast.evaluation.outcomes import outcomes, truths
-from valuecast.evaluation.page import page
-from valuecast.evaluation.priority import check
+from valuecast.evaluation.page.page import page
+from valuecast.evaluation.page.priority import check
 from valuecast.evaluation.slices import check_fields, slices_of
 from valuecast.events.log import EventLog
 from valuecast.language import Text
@@ -51,25 +51,28 @@ def evaluate(
     when = moment(at)
     if isinstance(models, Predictor):
         models = [models]
-    if not isinstance(models, Mapping):
-        names = [model.name for model in models]
-        models = {
-            name if names.count(name) == 1 else f"{name} {i + 1}": model
-            for i, (name, model) in enumerate(zip(names, models, strict=True))
-        }
-    if not models:
+    named = list(models.items()) if isinstance(models, Mapping) else _named(models)
+    if not named:
         raise ConfigError("no model to test", remedy="Give at least one.")
     check_fields(log, slices)
-    check([model.task for model in models.values()], wanted={"campaign": campaign, "show_users": show_users})
+    check([model.task for _, model in named], wanted={"campaign": campaign, "show_users": show_users})
     by_task: dict[Task, list[Result]] = {}
-    for name, model in models.items():
+    for name, model in named:
         known = by_task.setdefault(model.task, [])
         found = outcomes(model, log, when, truth=truths(model.task, log, when))
         known.append(Result(name, when, found, heads=described(model, when), facts=model.facts))
-    first = next(iter(models.values()))
-    ladders = [Ladder(task, first.split, tuple(results)) for task, results in by_task.items()]
+    ladders = [Ladder(task, named[0][1].split, tuple(results)) for task, results in by_task.items()]
     title = Text("Evaluation at {at}", "{at} 的评估").format(at=moments.text(when))
     cut = slices_of(log, ladders, slices)
     return page(
         ladders, title=title, log=log, slices=cut, campaign=campaign, show_users=show_users, made=made, seed=seed
     )
+
+
+def _named(models: Sequence[Predictor]) -> list[tuple[str, Predictor]]:
+    """Name each model after its method, and number those of one method that answer the same task."""
+    made = [(model.task, model.name) for model in models]
+    return [
+        (model.name if made.count(own) == 1 else f"{model.name} {made[: i + 1].count(own)}", model)
+        for i, (own, model) in enumerate(zip(made, models, strict=True))
+    ]

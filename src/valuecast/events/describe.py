@@ -12,7 +12,7 @@ import polars as pl
 from valuecast import columns as c
 from valuecast import moments
 from valuecast.events.log import EventLog, SideTable
-from valuecast.events.privacy import PSEUDONYM
+from valuecast.events.protection.privacy import PSEUDONYM
 from valuecast.events.sales import sales
 from valuecast.events.schema import Kind
 from valuecast.language import Text

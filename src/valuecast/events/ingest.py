@@ -15,17 +15,19 @@ import duckdb
 from valuecast import columns as c
 from valuecast import moments
 from valuecast.errors import SourceError
-from valuecast.events import engine, planning, privacy, rows, sides, store, tally
-from valuecast.events.planning import Bound
-from valuecast.events.privacy import Protection
-from valuecast.events.protecting import protect
-from valuecast.events.rows import Plan
+from valuecast.events import engine, store
+from valuecast.events.intake import planning, rows, sides, tally
+from valuecast.events.intake.planning import Bound
+from valuecast.events.intake.rows import Plan
+from valuecast.events.intake.sides import Taken
+from valuecast.events.intake.staging import open_files, stage
+from valuecast.events.intake.summary import Account, Summary
+from valuecast.events.protection import privacy
+from valuecast.events.protection.privacy import Protection
+from valuecast.events.protection.protecting import protect
 from valuecast.events.schema import CANONICAL_TYPES, Kind, Span, identified, literal, quote
-from valuecast.events.sides import Taken
 from valuecast.events.source import Mapping, Side, Source, place
-from valuecast.events.staging import open_files, stage
 from valuecast.events.store import Contents, SideFile
-from valuecast.events.summary import Account, Summary
 from valuecast.report.masking import masked
 
 Progress = Callable[[str], None]

@@ -16,11 +16,13 @@ from typing import Any, Final
 from valuecast import columns as c
 from valuecast.config import build, read_toml
 from valuecast.errors import ConfigError, MissingExtraError, SourceError, suggest
-from valuecast.events import address, privacy, snippets
-from valuecast.events.privacy import Privacy
+from valuecast.events import snippets
+from valuecast.events.intake.times import UNITS, check_zone
+from valuecast.events.protection import privacy
+from valuecast.events.protection.privacy import Privacy
 from valuecast.events.schema import Kind, Span, literal, quote
+from valuecast.events.sources import address
 from valuecast.events.spec import DROP, REQUIRE, Column, Side, Source, check_file
-from valuecast.events.times import UNITS, check_zone
 from valuecast.language import Text
 from valuecast.moments import moment
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from valuecast.errors import SourceError
-from valuecast.events import address
+from valuecast.events.sources import address
 
 REQUIRE: Final = "require"
 DROP: Final = "drop"

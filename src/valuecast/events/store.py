@@ -23,7 +23,7 @@ from valuecast import artifact, moments
 from valuecast import columns as c
 from valuecast.errors import LogError, SourceError
 from valuecast.events.log import EventLog, SideTable, connect, content_digest
-from valuecast.events.privacy import Protection
+from valuecast.events.protection.privacy import Protection
 from valuecast.events.schema import CANONICAL_TYPES, Kind, Span, literal, quote, rows_digest, sorted_for_disk
 from valuecast.language import Text
 from valuecast.moments import moment

@@ -215,7 +215,7 @@ class Section:
     blocks: tuple[Block, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report:
     """What was found.
 
@@ -235,6 +235,8 @@ class Report:
         from valuecast.report.terminal import to_text  # noqa: PLC0415 - the terminal builds on this file
 
         return to_text(self)
+
+    __repr__ = __str__
 
     def _repr_html_(self) -> str:
         from valuecast.report.html import to_fragment  # noqa: PLC0415 - the page builds on this file

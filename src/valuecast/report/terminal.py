@@ -39,7 +39,14 @@ def to_text(report: Report, *, language: str = "en", width: int | None = None) -
         ConfigError: there is no such language.
     """
     width = max(width or shutil.get_terminal_size().columns, _LEAST_WIDTH)
-    console = Console(file=io.StringIO(), width=width, color_system=None, force_terminal=False, legacy_windows=False)
+    console = Console(
+        file=io.StringIO(),
+        width=width,
+        color_system=None,
+        force_terminal=False,
+        force_jupyter=False,
+        legacy_windows=False,
+    )
     with console.capture() as printed:
         print_report(report, language=language, console=console)
     return "\n".join(line.rstrip() for line in printed.get().splitlines())

@@ -1,0 +1,1 @@
+"""What is dropped, masked or replaced by pseudonyms while a file is read."""
