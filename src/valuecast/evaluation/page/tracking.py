@@ -138,7 +138,7 @@ def _cutoff_table(answer: Answer, table: pl.DataFrame) -> Table:
     apart = pl.col(PREDICTED) - pl.col(OBSERVED)
     shown = table.with_columns(
         pl.when(TESTED).then(pl.lit(_TEST.en)).otherwise(pl.lit(_VALIDATION.en)).alias("part"),
-        pl.when(pl.col(OBSERVED) != 0).then(apart / pl.col(OBSERVED)).alias("apart"),
+        pl.when(pl.col(OBSERVED) != 0).then((apart / pl.col(OBSERVED)).round(3)).alias("apart"),
     )
     return Table(
         shown,
