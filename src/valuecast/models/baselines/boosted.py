@@ -246,7 +246,9 @@ def _dataset(examples: Examples, objective: str, *, reference: lightgbm.Dataset 
             remedy="Take another horizon or an earlier moment, so that some users do and some do not.",
         )
     table = _matrix(examples.table, _columns(examples))[rows]
-    return lightgbm.Dataset(table, label[rows], reference=reference, params=_EXACT, free_raw_data=False)
+    # Without a number of threads the bins are made with all of them, whatever the trees are grown with.
+    parameters = {**_EXACT, "num_threads": _threads(examples)}
+    return lightgbm.Dataset(table, label[rows], reference=reference, params=parameters, free_raw_data=False)
 
 
 def _columns(examples: Examples) -> tuple[str, ...]:
