@@ -182,7 +182,8 @@ def run(events: int, folder: Path, asked: argparse.Namespace) -> None:
         check=True,
         stdout=subprocess.DEVNULL,
     )
-    for stage in STAGES:
+    last = max(STAGES.index(stage) for stage in asked.stage)
+    for stage in STAGES[: last + 1]:
         if stage not in asked.stage:
             by_valuecast(stage, folder)
             continue
