@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -176,6 +177,10 @@ def test_the_walkthrough_of_the_readme_works(tmp_path: Path, monkeypatch: pytest
     for path in READMES:
         assert f"`{header.replace(',', ', ')}`" in path.read_text(encoding="utf-8")
     assert "<html" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    with quick_trees():
+        done("run", shutil.copy(ROOT / "recipes" / "your_log.toml", tmp_path))
+    made = tmp_path / "runs" / "your_log"
+    assert {path.name for path in made.iterdir()} >= {"report.html", "report.zh.html", "first.csv", "scores.csv"}
 
 
 @named(READMES)

@@ -126,7 +126,10 @@ def read_recipe(path: Path) -> Recipe:
     Raises:
         ConfigError: no such file, TOML that does not parse, an unknown key, or a value of another type.
     """
-    return build(Recipe, read_toml(path), where=str(path))
+    found = read_toml(path)
+    if isinstance(found.get("title"), str):  # a title in one language stands on both pages
+        found["title"] = {"en": found["title"], "zh": found["title"]}
+    return build(Recipe, found, where=str(path))
 
 
 def read_toml(path: Path) -> dict[str, Any]:

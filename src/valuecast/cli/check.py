@@ -37,6 +37,6 @@ def check(
 
     when = None if at is None else moments.moment(at, where="--at")
     report = check_(parse(task), EventLog.read(log), at=when).report(made=made())
-    show(report, lang)
     if out:
         write_page(report, out, lang)
+    show(report, lang)

@@ -134,9 +134,9 @@ def evaluate(
         show_users=show_users,
         made=made(),
     )
-    show(report, lang)
     if out:
         write_page(report, out, lang)
+    show(report, lang)
 
 
 def _campaign(**given: float | None) -> Campaign | None:

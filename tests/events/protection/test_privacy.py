@@ -338,9 +338,12 @@ def test_a_key_cannot_lie_in_the_log(tmp_path: Path) -> None:
     for path in ("log/key", "log/deep/key", "link/key"):
         with pytest.raises(SourceError, match="would lie in a log"):
             ingest(mapped(tmp_path).pseudonymised(tmp_path / path), tmp_path / "log")
-    with pytest.raises(SourceError, match="the key cannot be written: No such file"):
-        ingest(mapped(tmp_path).pseudonymised(tmp_path / "nowhere/key"), tmp_path / "log")
+    (tmp_path / "file").touch()
+    with pytest.raises(SourceError, match="the key cannot be written: Not a directory"):
+        ingest(mapped(tmp_path).pseudonymised(tmp_path / "file/deep/key"), tmp_path / "log")
     assert not (tmp_path / "log").exists()
+    ingest(mapped(tmp_path).pseudonymised(tmp_path / "new/key"), tmp_path / "log")
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
 
 
 # --- policies ----------------------------------------------------------------------------------------------------

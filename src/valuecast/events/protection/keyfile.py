@@ -9,6 +9,7 @@ import re
 import secrets
 import stat
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -76,7 +77,7 @@ def read_key(path: Path) -> bytes:
 
 
 def make_key(path: Path) -> bytes:
-    """Make a new random key, in a file that only its owner can read.
+    """Make a new random key, in a file that only its owner can read; so is its folder, where that is new.
 
     Raises:
         SourceError: the file cannot be written.
@@ -84,6 +85,7 @@ def make_key(path: Path) -> bytes:
     key = secrets.token_bytes(_BYTES)
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(handle, "w", encoding="ascii") as stream:
             stream.write(key.hex() + "\n")
@@ -94,7 +96,8 @@ def make_key(path: Path) -> bytes:
         what = f"the key cannot be written: {error.strerror}"
         raise SourceError(what, where=str(path), remedy="Give a path in a folder that you can write to.") from None
     finally:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):  # it may never have been written
+            draft.unlink()
     return key
 
 
