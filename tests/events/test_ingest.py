@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.ingested import as_csv, mapped, rejected, run, write
-from valuecast.errors import SourceError
+from valuecast.errors import ConfigError, SourceError
 from valuecast.events.ingest import ingest
 from valuecast.events.intake.summary import Account
 from valuecast.events.log import EventLog
@@ -510,13 +510,11 @@ def test_a_file_larger_than_memory_streams(tmp_path: Path, monkeypatch: pytest.M
         ) to '{tmp_path / "s.csv"}'
         """
     )
-    connect = duckdb.connect
-
-    def small(*args: Any, **more: Any) -> Any:
-        connection = connect(*args, **more)
-        connection.execute("SET memory_limit = '200MB'")
-        return connection
-
-    monkeypatch.setattr("valuecast.events.ingest.duckdb.connect", small)
+    monkeypatch.setenv("VALUECAST_THREADS", "2")
+    monkeypatch.setenv("VALUECAST_MEMORY", "5MB")
+    with pytest.raises(ConfigError, match=r"VALUECAST_MEMORY: the engine ran out of memory"):
+        ingest(mapped(tmp_path, {"fields": ["note"]}), tmp_path / "log")
+    assert not (tmp_path / "log").exists()
+    monkeypatch.setenv("VALUECAST_MEMORY", "300MB")
     summary = ingest(mapped(tmp_path, {"fields": ["note"]}), tmp_path / "log")
     assert summary.events == 1_000_000

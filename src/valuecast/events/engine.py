@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -42,3 +44,20 @@ def prepare(connection: Any, *, spill: Path | None = None) -> None:
         except duckdb.Error:
             what = f"'{value}' is no limit"
             raise ConfigError(what, where=f"environment variable {variable}", remedy=f"Use {example}.") from None
+
+
+@contextmanager
+def within_limits() -> Iterator[None]:
+    """Say what to do where the engine runs out of memory.
+
+    Raises:
+        ConfigError: it did.
+    """
+    try:
+        yield
+    except duckdb.OutOfMemoryException as error:
+        raise ConfigError(
+            f"the engine ran out of memory: {str(error).splitlines()[0]}",
+            where="VALUECAST_MEMORY",
+            remedy="Allow it more, or fewer threads (VALUECAST_THREADS=1), and see that there is room in TMPDIR.",
+        ) from None

@@ -137,7 +137,8 @@ def _engine(work: Path) -> Iterator[Any]:
         engine.prepare(connection, spill=work / "spill")
         # it takes expressions out of TRY, so that an error in one aborts the query
         connection.execute("SET disabled_optimizers = 'common_subexpressions'")
-        yield connection
+        with engine.within_limits():
+            yield connection
     finally:
         connection.close()
 

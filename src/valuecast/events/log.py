@@ -175,7 +175,8 @@ class EventLog:
     def collect(self, expression: ir.Table) -> pl.DataFrame:
         """Run a query on the log's engine and return its rows."""
         backend = self.events._find_backend()
-        found: pl.DataFrame = backend.to_polars(expression)
+        with engine.within_limits():
+            found: pl.DataFrame = backend.to_polars(expression)
         return found
 
 

@@ -147,6 +147,8 @@ def stage(
         try:
             with shard.rows(connection, names) as scan:
                 found = connection.execute(f"insert into {table} select {shard.broken}{read} from {scan}").fetchone()
+        except duckdb.OutOfMemoryException:
+            raise  # no fault of the file
         except duckdb.Error as error:
             raise _unreadable(shard, error) from None
         added = int(found[0])
