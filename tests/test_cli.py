@@ -592,3 +592,13 @@ def test_a_campaign_is_assumed_whole_and_wants_models_of_churn_and_value(shop: P
     page = Path("page.html").read_text(encoding="utf-8")
     assert "Whom to contact" not in page
     assert re.search(r">c\d+<", page)
+
+
+def test_a_page_is_written_before_anything_is_printed(shop: Path, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(*_: object) -> None:
+        raise SystemExit(1)  # as when the reader of a pipe has gone
+
+    monkeypatch.setattr("valuecast.cli.models.show", closed)
+    ran = valuecast("evaluate", shop / "rate", "--log", shop / "log", "--at", BEFORE, "--out", "page.html")
+    assert ran.code == 1
+    assert (here / "page.html").exists()

@@ -85,6 +85,8 @@ def test_a_recipe(tmp_path: Path) -> None:
         rungs=("recency",),
         predict=Predict(at="2024-01-02"),
     )
+    path.write_text('title = "x"\n' + RECIPE.removesuffix(TITLE), encoding="utf-8")
+    assert read_recipe(path).title == Words("x", "x")
     path.write_text(RECIPE.replace("rungs", "rung"), encoding="utf-8")
     with pytest.raises(ConfigError, match=r"r.toml: unknown key 'rung'. Did you mean 'rungs'\?"):
         read_recipe(path)

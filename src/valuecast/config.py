@@ -94,7 +94,7 @@ class Recipe:
     """What ``valuecast run`` does.
 
     Attributes:
-        title: of the page.
+        title: of the page; in TOML one text, or a table of en and zh.
         data: where the log comes from.
         tasks: in text form.
         rungs: names of methods, the simplest first.

@@ -37,6 +37,6 @@ def check(
 
     when = None if at is None else moments.moment(at, where="--at")
     report = check_(parse(task), EventLog.read(log), at=when).report(made=made())
-    if out:
+    if out:  # first: whoever reads what is printed may close the pipe, which ends us
         write_page(report, out, lang)
     show(report, lang)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 import typer
@@ -22,9 +21,6 @@ def main() -> None:
         app()
     except ValuecastError as error:
         message = str(error)
-    except BrokenPipeError:  # whoever reads our output has seen enough; files are written before it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains when it ends
-        return
     except OSError as error:
         if error.filename is None:  # not about a path: ours
             raise

@@ -134,7 +134,7 @@ def evaluate(
         show_users=show_users,
         made=made(),
     )
-    if out:
+    if out:  # first: whoever reads what is printed may close the pipe, which ends us
         write_page(report, out, lang)
     show(report, lang)
 

@@ -24,7 +24,7 @@ ZONED: Final = "TIMESTAMP WITH TIME ZONE"
 _BLANKS: Final = (32, 9, 10, 13, 160, 12288)  # with the two wide spaces
 _TRUE: Final = ("true", "t", "yes", "y", "1")
 _FALSE: Final = ("false", "f", "no", "n", "0")
-_LARGEST_WHOLE_FLOAT: Final = 2**53
+LARGEST_WHOLE_FLOAT: Final = 2**53
 
 
 def is_number(type: str) -> bool:  # noqa: A002
@@ -64,7 +64,7 @@ def as_text(cell: str, type: str) -> str:  # noqa: A002
     if type == TEXT:
         return f"(case when not {missing(cell, type)} then {cell} end)"
     if type in FLOATS:
-        whole = f"{cell} = trunc({cell}) and abs({cell}) < {_LARGEST_WHOLE_FLOAT}"
+        whole = f"{cell} = trunc({cell}) and abs({cell}) < {LARGEST_WHOLE_FLOAT}"
         return f"(case when isnan({cell}) then null when {whole} then {cell}::BIGINT::VARCHAR else {cell}::VARCHAR end)"
     return f"({cell}::VARCHAR)"
 

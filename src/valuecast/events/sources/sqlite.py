@@ -12,12 +12,12 @@ from urllib.parse import quote as encoded
 import pyarrow as pa
 
 from valuecast.errors import SourceError
+from valuecast.events.cells import LARGEST_WHOLE_FLOAT
 from valuecast.events.schema import quote
 from valuecast.events.sources.shard import reason
 
 MAGIC: Final = b"SQLite format 3\0"
 _BATCH: Final = 20_000
-_LARGEST_WHOLE_FLOAT: Final = 2**53
 _SHOWN: Final = 16  # bytes of a cell that is none
 
 
@@ -90,7 +90,7 @@ def _text(value: float | str | bytes | None) -> str | None:
         return value
     if isinstance(value, bytes):
         return None
-    whole = isinstance(value, int) or (value.is_integer() and abs(value) < _LARGEST_WHOLE_FLOAT)
+    whole = isinstance(value, int) or (value.is_integer() and abs(value) < LARGEST_WHOLE_FLOAT)
     return str(int(value)) if whole else repr(value)
 
 
