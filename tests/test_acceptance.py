@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from valuecast import pipeline
-from valuecast.config import read_recipe
+from valuecast.config.recipe import read_recipe
 from valuecast.events.log import EventLog
 from valuecast.tasks import parse
 from valuecast.tasks.labels import eligible

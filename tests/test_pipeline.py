@@ -13,7 +13,7 @@ import pytest
 
 import valuecast as vc
 from tests.commands import done, lines, quick_trees, refused, write_csv
-from valuecast.config import SplitBy
+from valuecast.config.recipe import SplitBy
 from valuecast.errors import ConfigError
 from valuecast.pipeline import split_of, write_table
 from valuecast.training.fit import fit

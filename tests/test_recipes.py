@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from valuecast import pipeline
-from valuecast.config import read_recipe
+from valuecast.config.recipe import read_recipe
 from valuecast.errors import MissingExtraError, SourceError
 from valuecast.events import datasets
 from valuecast.models.registry import method

@@ -13,7 +13,7 @@ import polars as pl
 
 from valuecast import __version__, moments
 from valuecast import columns as c
-from valuecast.config import Data, Recipe, SplitBy, read_recipe
+from valuecast.config.recipe import Data, Recipe, SplitBy, read_recipe
 from valuecast.errors import ConfigError
 from valuecast.evaluation.comparison import compare
 from valuecast.evaluation.ladder import Ladder, climb

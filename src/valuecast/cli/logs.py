@@ -176,7 +176,7 @@ def simulate(
 
     The folder holds files for `ingest`, their mapping sources.toml, and beside them what no log says: who left when.
     """
-    from valuecast.config import build, read_toml
+    from valuecast.config.toml import build, read_toml
     from valuecast.events.simulate.settings import Settings
     from valuecast.events.simulate.shop import SOURCES, write
 

@@ -12,7 +12,7 @@ from valuecast.cli.app import TASK, Lang, LogPath, app, made, say, show, write_p
 from valuecast.errors import ConfigError
 
 if TYPE_CHECKING:
-    from valuecast.config import Campaign
+    from valuecast.config.recipe import Campaign
     from valuecast.models.predictor import Predictor
 
 
@@ -140,7 +140,7 @@ def evaluate(
 
 
 def _campaign(**given: float | None) -> Campaign | None:
-    from valuecast.config import Campaign
+    from valuecast.config.recipe import Campaign
 
     known = {name: value for name, value in given.items() if value is not None}
     if not known:

@@ -55,7 +55,7 @@ def demo(
 
 def _run_recipe(recipe: Path, out: Path | None, lang: Language, *, predict: bool) -> None:
     from valuecast import pipeline
-    from valuecast.config import read_recipe
+    from valuecast.config.recipe import read_recipe
 
     folder = out or Path("runs") / recipe.stem
     found = read_recipe(recipe)

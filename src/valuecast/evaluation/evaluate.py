@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from valuecast import moments
-from valuecast.config import Campaign
+from valuecast.config.recipe import Campaign
 from valuecast.errors import ConfigError
 from valuecast.evaluation.ladder import Ladder, Result, described
 from valuecast.evaluation.outcomes import outcomes, truths

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from valuecast import columns as c
-from valuecast.config import build, read_toml
+from valuecast.config.toml import build, read_toml
 from valuecast.errors import ConfigError, MissingExtraError, SourceError, suggest
 from valuecast.events import snippets
 from valuecast.events.intake.times import UNITS, check_zone

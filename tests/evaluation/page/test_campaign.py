@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.evaluation.page.made import answer, outcomes
-from valuecast.config import Campaign
+from valuecast.config.recipe import Campaign
 from valuecast.errors import ConfigError
 from valuecast.evaluation.page.campaign import chosen, reckoned, threshold, turned_out
 from valuecast.evaluation.page.priority import check

@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 
 from valuecast import moments
-from valuecast.config import Campaign
+from valuecast.config.recipe import Campaign
 from valuecast.evaluation.page.answers import Answer
 from valuecast.evaluation.page.priority import AT_RISK, CHURN, IF_STAYS, ranked
 from valuecast.language import Text

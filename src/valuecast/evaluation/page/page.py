@@ -8,7 +8,7 @@ import polars as pl
 
 from valuecast import columns as c
 from valuecast import moments
-from valuecast.config import Campaign
+from valuecast.config.recipe import Campaign
 from valuecast.evaluation.ladder import Ladder
 from valuecast.evaluation.page.answers import Answer, answers
 from valuecast.evaluation.page.asked import asked, data

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from valuecast import columns as c
-from valuecast.config import build
+from valuecast.config.toml import build
 from valuecast.errors import SourceError, suggest
 from valuecast.events.schema import Kind, literal
 from valuecast.events.spec import Column, Field, Side, Source

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +36,7 @@ MOST_TREES = 1_000
 PATIENCE = 40
 ROWS_PER_THREAD = 100_000
 """Trees over fewer rows grow faster on one thread: on two busy cores, 37,000 rows took 4 s on one and 17 s on two."""
+ROWS_PER_PROCESS = 5_000
 _SMALL = 1e-6
 
 # What each shape of model is made of: part, LightGBM objective, the rows it learns from, and its label.
@@ -63,8 +63,11 @@ class BoostedModel:
 
     def score(self, table: pl.DataFrame) -> FloatArray:
         """Predict each part and put them together."""
-        rows = _matrix(table, self.columns)
-        parts = {name: np.asarray(booster.predict(rows), dtype=np.float64) for name, booster in self.boosters.items()}
+        return self.predict(_matrix(table, self.columns))
+
+    def predict(self, matrix: FloatArray) -> FloatArray:
+        """``score`` for rows whose columns are in the model's own order."""
+        parts = {name: np.asarray(booster.predict(matrix), dtype=np.float64) for name, booster in self.boosters.items()}
         if self.shape == "classify":
             return np.asarray(logit(np.clip(parts["probability"], _SMALL, 1 - _SMALL)), dtype=np.float64)
         return parts["amount"] * parts.get("probability", 1.0)
@@ -95,24 +98,22 @@ class Boosted:
 
     def choose(self, task: Task, rounds: Rounds, *, seed: int) -> Choice:
         """Search the settings of every shape that fits the task; the mean loss over the rounds decides between them."""
+        import joblib  # noqa: PLC0415 - slow to import
         import optuna  # noqa: PLC0415 - slow to import
 
         shapes = _shapes(task, np.concatenate([train.truth for train, _ in rounds]))
-        loss = _loss(shapes[0])
         trials: list[dict[str, Any]] = []
-        binned = [_binned(shapes, train, validation) for train, validation in rounds]
+        parts = [(_rows(train), _rows(validation)) for train, validation in rounds]
+        judged = joblib.delayed(_judged)
 
         def attempt(trial: optuna.Trial) -> float:
             settings = _suggested(trial, shapes)
-
-            def judge(number: int) -> tuple[float, dict[str, int]]:
-                train, validation = rounds[number]
-                model, trees = _grown(train, settings, seed=seed, binned=binned[number])
-                return loss(validation.truth, model.score(validation.table)), trees
-
-            # Rounds know nothing of each other, and LightGBM works outside Python's lock.
-            with ThreadPoolExecutor(max(1, (os.cpu_count() or 1) // _threads(rounds[0][0]))) as pool:
-                losses, grown = zip(*pool.map(judge, range(len(rounds))), strict=True)
+            # Rounds know nothing of each other. They go to processes: twice, where two threads made data sets at once,
+            # LightGBM 4.7 died of an integer division by zero.
+            found = joblib.Parallel(n_jobs=_processes(parts))(
+                judged(train, validation, settings, seed=seed) for train, validation in parts
+            )
+            losses, grown = zip(*found, strict=True)
             trees = {part: round(float(np.mean([each[part] for each in grown]))) for part in grown[0]}
             used = {name: value for name, value in settings.items() if name != _POWER or settings["shape"] == "tweedie"}
             trials.append({**used, "trees": trees, "loss": float(np.mean(losses))})
@@ -128,8 +129,7 @@ class Boosted:
 
     def fit(self, task: Task, examples: Examples, settings: Settings, *, seed: int) -> BoostedModel:
         """Grow the chosen number of trees."""
-        model, _ = _grown(examples, settings, seed=seed, binned=_binned((settings["shape"],), examples, None))
-        return model
+        return _grown(_rows(examples), settings, seed=seed)[0]
 
     def load(self, folder: Path) -> BoostedModel:
         """Read the boosters."""
@@ -185,26 +185,35 @@ def _loss(shape: str) -> Callable[[FloatArray, FloatArray], float]:
     return {"classify": log_loss, "least_squares": squared}.get(shape, deviance)
 
 
-Binned = Mapping[str, tuple["lightgbm.Dataset", "lightgbm.Dataset | None"]]
-"""For each objective the rows to learn from and, where growth is to stop by itself, the rows to watch."""
+@dataclass(frozen=True)
+class _Rows:
+    """Examples as an array."""
+
+    columns: tuple[str, ...]
+    matrix: FloatArray
+    truth: FloatArray
 
 
-def _binned(shapes: Sequence[str], examples: Examples, watched: Examples | None) -> Binned:
-    found: dict[str, tuple[lightgbm.Dataset, lightgbm.Dataset | None]] = {}
-    for objective in dict.fromkeys(objective for shape in shapes for _, objective in _PARTS[shape]):
-        learned = _dataset(examples, objective)
-        found[objective] = learned, _dataset(watched, objective, reference=learned) if watched else None
-    return found
+def _rows(examples: Examples) -> _Rows:
+    columns = tuple(name for name in examples.table.columns if name not in c.KEY)
+    return _Rows(columns, _matrix(examples.table, columns), examples.truth)
 
 
-def _grown(examples: Examples, settings: Settings, *, seed: int, binned: Binned) -> tuple[BoostedModel, dict[str, int]]:
+def _judged(train: _Rows, validation: _Rows, settings: Settings, *, seed: int) -> tuple[float, dict[str, int]]:
+    """The loss on the validation rows, and the number of trees of each part."""
+    model, trees = _grown(train, settings, seed=seed, watched=validation)
+    return _loss(settings["shape"])(validation.truth, model.predict(validation.matrix)), trees
+
+
+def _grown(
+    rows: _Rows, settings: Settings, *, seed: int, watched: _Rows | None = None
+) -> tuple[BoostedModel, dict[str, int]]:
     """Grow every part: until the loss on the watched rows stops falling, or to ``settings["trees"]``."""
     import lightgbm  # noqa: PLC0415 - slow to import
 
     shape = settings["shape"]
     boosters, trees = {}, {}
     for part, objective in _PARTS[shape]:
-        learned, watched = binned[objective]
         parameters = {
             **{name: settings[name] for name in _USUAL if name != _POWER or objective == "tweedie"},
             "objective": objective,
@@ -212,47 +221,50 @@ def _grown(examples: Examples, settings: Settings, *, seed: int, binned: Binned)
             "bagging_fraction": 0.8,
             "bagging_freq": 1,
             "seed": seed,
-            "num_threads": _threads(examples),
+            "num_threads": _threads(rows),
             **_EXACT,
         }
+        learned = _dataset(rows, objective)
         if watched is None:
             trees[part] = settings["trees"][part]
             boosters[part] = lightgbm.train(parameters, learned, num_boost_round=trees[part])
         else:
+            late = _dataset(watched, objective, reference=learned)
             stop = lightgbm.early_stopping(PATIENCE, verbose=False)
-            boosters[part] = lightgbm.train(parameters, learned, MOST_TREES, valid_sets=[watched], callbacks=[stop])
+            boosters[part] = lightgbm.train(parameters, learned, MOST_TREES, valid_sets=[late], callbacks=[stop])
             trees[part] = boosters[part].best_iteration
-    return BoostedModel(shape, boosters, _columns(examples)), trees
+    return BoostedModel(shape, boosters, rows.columns), trees
 
 
-def _threads(examples: Examples) -> int:
-    return max(1, min(os.cpu_count() or 1, len(examples.truth) // ROWS_PER_THREAD))
+def _threads(rows: _Rows) -> int:
+    return max(1, min(os.cpu_count() or 1, len(rows.truth) // ROWS_PER_THREAD))
+
+
+def _processes(parts: Sequence[tuple[_Rows, _Rows]]) -> int:
+    """How many rounds to judge at once: one where starting processes would take longer than growing the trees."""
+    rows = max(len(train.truth) for train, _ in parts)
+    return 1 if rows < ROWS_PER_PROCESS else max(1, (os.cpu_count() or 1) // _threads(parts[0][0]))
 
 
 _EXACT = {"deterministic": True, "force_row_wise": True, "feature_pre_filter": False, "verbosity": -1}
 
 
-def _dataset(examples: Examples, objective: str, *, reference: lightgbm.Dataset | None = None) -> lightgbm.Dataset:
+def _dataset(rows: _Rows, objective: str, *, reference: lightgbm.Dataset | None = None) -> lightgbm.Dataset:
     """The rows that an objective learns from: amounts of those who spend, whether anything is spent, or all."""
     import lightgbm  # noqa: PLC0415 - slow to import
 
-    truth = examples.truth
-    rows = truth > 0 if objective == "gamma" else np.ones(len(truth), dtype=bool)
+    truth = rows.truth
+    kept = truth > 0 if objective == "gamma" else np.ones(len(truth), dtype=bool)
     label = (truth > 0).astype(np.float64) if objective == "binary" else truth
-    if not rows.any() or (objective == "binary" and len(np.unique(label)) < 2):
+    if not kept.any() or (objective == "binary" and len(np.unique(label)) < 2):
         raise FitError(
             f"all {len(truth)} labels are alike",
             where="lightgbm",
             remedy="Take another horizon or an earlier moment, so that some users do and some do not.",
         )
-    table = _matrix(examples.table, _columns(examples))[rows]
     # Without a number of threads the bins are made with all of them, whatever the trees are grown with.
-    parameters = {**_EXACT, "num_threads": _threads(examples)}
-    return lightgbm.Dataset(table, label[rows], reference=reference, params=parameters, free_raw_data=False)
-
-
-def _columns(examples: Examples) -> tuple[str, ...]:
-    return tuple(name for name in examples.table.columns if name not in c.KEY)
+    parameters = {**_EXACT, "num_threads": _threads(rows)}
+    return lightgbm.Dataset(rows.matrix[kept], label[kept], reference=reference, params=parameters)
 
 
 def _matrix(table: pl.DataFrame, columns: tuple[str, ...]) -> FloatArray:

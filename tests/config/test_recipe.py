@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 import pytest
 
-from valuecast.config import Data, Predict, Recipe, Words, build, read_recipe, read_toml
+from valuecast.config.recipe import Data, Predict, Recipe, Words, read_recipe
+from valuecast.config.toml import build, read_toml
 from valuecast.errors import ConfigError, suggest
 
 TITLE = '[title]\nen = "x"\nzh = "某"\n'

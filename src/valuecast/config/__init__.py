@@ -1,0 +1,1 @@
+"""What users set: recipes, and how networks learn, read strictly from TOML."""

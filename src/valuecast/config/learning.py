@@ -1,0 +1,169 @@
+"""How a sequence model is built, pre-trained and fine-tuned: what a recipe or a command may set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Literal
+
+from valuecast.errors import ConfigError
+
+Trunk = Literal["llama", "qwen3", "gpt2", "bert", "gru"]
+Size = Literal["tiny", "small", "base", "large"]
+Adaptation = Literal["scratch", "frozen", "last-n", "full", "lora", "adalora", "ia3", "prefix", "prompt", "adapter"]
+Schedule = Literal["constant", "linear", "cosine", "plateau"]
+HeadKind = Literal["auto", "bernoulli", "hazard"]
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What a network is made of, but for the fields of the log, which it learns.
+
+    Attributes:
+        trunk: what reads the events: a decoder with rotary positions in continuous time (``llama``, ``qwen3``),
+            one with integer positions (``gpt2``), an encoder that looks both ways (``bert``), or a recurrent network (``gru``).
+        size: ``tiny``, ``small``, ``base`` or ``large``; see ``valuecast.models.network``.
+        length: how many events it sees at most, the latest ones; None: what its size sees.
+        dropout: share of the activations that are dropped in training.
+        checkpointing: whether activations are computed again on the way back, which saves memory and costs time.
+    """
+
+    trunk: Trunk = "llama"
+    size: Size = "small"
+    length: int | None = None
+    dropout: float = 0.1
+    checkpointing: bool = False
+
+    def __post_init__(self) -> None:
+        _at_least(self, 2, "length")
+        _shares(self, "dropout")
+
+
+@dataclass(frozen=True)
+class Optimisation:
+    """How the one training loop goes.
+
+    Attributes:
+        optimiser: ``adamw`` decays weights apart from the gradient, ``adam`` and ``sgd`` by an L2 penalty.
+        learning_rate: the highest.
+        weight_decay: strength of the decay or of the penalty; biases, norms and embeddings have none.
+        momentum: of ``sgd``.
+        schedule: of the learning rate after the warm-up; ``plateau`` halves it when validation has stopped improving.
+        warmup: share of all steps in which the learning rate rises from zero.
+        layer_decay: the learning rate of each layer of the trunk is so many times that of the next layer up.
+        max_norm: gradients are scaled down to this norm.
+        epochs: passes over the training data, at most.
+        patience: epochs without improvement on validation after which training stops.
+        batch_events: events in a batch, padding included.
+        precision: ``auto`` is bf16 where the hardware has it, else fp32.
+        tracker: ``tensorboard``, another tracker of accelerate by its name, or ``none``.
+        checkpoint_steps: steps between checkpoints, where there is a folder for them.
+    """
+
+    optimiser: Literal["adamw", "adam", "sgd"] = "adamw"
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    momentum: float = 0.9
+    schedule: Schedule = "cosine"
+    warmup: float = 0.05
+    layer_decay: float = 1.0
+    max_norm: float = 1.0
+    epochs: int = 10
+    patience: int = 3
+    batch_events: int = 8_192
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    tracker: str = "tensorboard"
+    checkpoint_steps: int = 200
+
+    def __post_init__(self) -> None:
+        _above(self, 0, "learning_rate", "max_norm", "layer_decay")
+        _at_least(self, 0, "weight_decay", "momentum")
+        _at_least(self, 1, "epochs", "patience", "batch_events", "checkpoint_steps")
+        _shares(self, "warmup")
+
+
+@dataclass(frozen=True)
+class Objectives:
+    """What pre-training asks, and how much each question weighs; zero asks it not.
+
+    Attributes:
+        next_event: what comes next: type, items, amount, time gap (trunks that look back only).
+        masked: what a hidden event was (``bert``).
+        contrastive: which slices are of the same user.
+        counts: how many events, and purchases, there are in the days that follow.
+    """
+
+    next_event: float = 1.0
+    masked: float = 1.0
+    contrastive: float = 0.0
+    counts: float = 0.5
+
+    def __post_init__(self) -> None:
+        names = [each.name for each in fields(self)]
+        _at_least(self, 0, *names)
+        if not any(getattr(self, name) for name in names):
+            raise ConfigError("nothing to learn", where="objectives", remedy="Give at least one a weight above 0.")
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """A ``[backbone]`` of a recipe: what it is made of, what it is asked, and how it learns.
+
+    Attributes:
+        architecture: of the network.
+        objectives: weights of the questions.
+        optimisation: of the loop.
+        validation: share of the time, the latest, on which it is validated.
+        before: nothing at or after this moment is read; without it a recipe takes the latest that every choice allows.
+    """
+
+    architecture: Architecture = Architecture()
+    objectives: Objectives = Objectives()
+    optimisation: Optimisation = Optimisation()
+    validation: float = 0.1
+    before: str | None = None
+
+    def __post_init__(self) -> None:
+        _shares(self, "validation")
+
+
+@dataclass(frozen=True)
+class Finetuning:
+    """How a backbone learns tasks.
+
+    Attributes:
+        optimisation: of the loop.
+        rank: of LoRA and AdaLoRA.
+        layers: the last so many layers that ``last-n`` trains.
+        vectors: number of prefix or prompt vectors.
+        bottleneck: width of an adapter.
+        head: ``auto``: a hazard where the question is whether something happens, else what the kind of the task asks.
+    """
+
+    optimisation: Optimisation = field(default_factory=lambda: Optimisation(epochs=8, patience=2))
+    rank: int = 8
+    layers: int = 1
+    vectors: int = 8
+    bottleneck: int = 16
+    head: HeadKind = "auto"
+
+    def __post_init__(self) -> None:
+        _at_least(self, 1, "rank", "layers", "vectors", "bottleneck")
+
+
+def _at_least(settings: object, least: float, *names: str) -> None:
+    for name in names:
+        value = getattr(settings, name)
+        if value is not None and not value >= least:
+            raise ConfigError(f"{value}", where=name, remedy=f"Give {least:g} or more.")
+
+
+def _above(settings: object, least: float, *names: str) -> None:
+    for name in names:
+        if not getattr(settings, name) > least:
+            raise ConfigError(f"{getattr(settings, name)}", where=name, remedy=f"Give more than {least:g}.")
+
+
+def _shares(settings: object, *names: str) -> None:
+    for name in names:
+        if not 0 <= getattr(settings, name) < 1:
+            raise ConfigError(f"{getattr(settings, name)}", where=name, remedy="Give a share from 0 to below 1.")

@@ -1,0 +1,78 @@
+"""Strict TOML: every key is known, or it is an error that suggests one; every value has its field's type."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+from valuecast.errors import ConfigError, suggest
+
+T = TypeVar("T")
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file.
+
+    Raises:
+        ConfigError: no such file, or TOML that does not parse; the message names the line.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError("no such file", where=str(path), remedy="Check the path.") from None
+    except IsADirectoryError:
+        raise ConfigError("this is a folder", where=str(path), remedy="Give the path of a TOML file.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"not valid TOML: {error}", where=str(path), remedy="Mend that line.") from None
+
+
+def build(kind: type[T], found: Mapping[str, Any], *, where: str) -> T:
+    """Make a dataclass from plain data, strictly.
+
+    Raises:
+        ConfigError: a key is unknown or missing, or a value has another type than the field.
+    """
+    hints = get_type_hints(kind)
+    known = {field.name: field for field in fields(kind)}  # type: ignore[arg-type]
+    for key in found:
+        if key not in known:
+            raise ConfigError(f"unknown key '{key}'", where=where, remedy=suggest(key, known))
+    for name, field in known.items():
+        if name not in found and field.default is MISSING and field.default_factory is MISSING:
+            raise ConfigError(f"no '{name}'", where=where, remedy=f"Add {name} = ...")
+    return kind(**{key: _value(hints[key], value, where=f"{where}: {key}") for key, value in found.items()})
+
+
+def _value(hint: Any, value: Any, *, where: str) -> Any:
+    options = get_args(hint)
+    if isinstance(hint, UnionType):
+        hint = next(option for option in options if option is not type(None))
+        return _value(hint, value, where=where)
+    if is_dataclass(hint) and isinstance(hint, type):
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{value!r} is not a table", where=where, remedy="Write it as a TOML table.")
+        return build(hint, value, where=where)
+    if get_origin(hint) is tuple:
+        if not isinstance(value, list):
+            raise ConfigError(f"{value!r} is not a list", where=where, remedy="Write it in square brackets.")
+        return tuple(_value(options[0], each, where=where) for each in value)
+    if get_origin(hint) is Literal:
+        if value not in options:
+            raise ConfigError(f"{value!r}", where=where, remedy=f"Use one of: {', '.join(map(str, options))}.")
+        return value
+    return _scalar(hint, value, where=where)
+
+
+def _scalar(hint: type, value: Any, *, where: str) -> Any:
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if hint is str and hasattr(value, "isoformat"):  # TOML has dates of its own
+        value = value.isoformat()
+    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
+        spoken = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
+        raise ConfigError(f"{value!r} is not {spoken[hint]}", where=where, remedy=f"Write {spoken[hint]}.")
+    return value
