@@ -35,7 +35,7 @@ from valuecast.events.log import EventLog
 from valuecast.metrics.registry import PRIMARY, measure
 from valuecast.models.baselines.boosted import LIGHTGBM
 from valuecast.models.predictor import RAW
-from valuecast.models.registry import METHODS
+from valuecast.models.registry import BASELINES
 from valuecast.moments import moment
 from valuecast.tasks import Task, parse
 from valuecast.tasks.labels import labels
@@ -84,7 +84,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/minimums"))
     asked = parser.parse_args()
 
-    METHODS["lightgbm"] = replace(LIGHTGBM, trials=TRIALS)
+    BASELINES["lightgbm"] = replace(LIGHTGBM, trials=TRIALS)
     asked.out.mkdir(parents=True, exist_ok=True)
     kept = asked.out / "results.jsonl"
     known = _known(kept)
@@ -127,7 +127,7 @@ def _fitted(study: Study, log: EventLog, *, days: int, size: int, draw: int) -> 
         }
         rules = RULES if size == EVERYONE or (draw == 0 and EVERYONE not in study.sizes) else ()
         for name in (*rules, *MODELS):
-            if METHODS[name].objection(task):
+            if BASELINES[name].objection(task):
                 continue
             fitted_to = (known, every) if name in RULES else (sample, tables)
             value = _tested(name, task, *fitted_to, test=(whole, truth))

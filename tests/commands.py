@@ -17,7 +17,7 @@ import numpy as np
 
 from valuecast.cli.main import main
 from valuecast.models.baselines.boosted import LIGHTGBM
-from valuecast.models.registry import METHODS
+from valuecast.models.registry import BASELINES
 
 PROGRESS = re.compile(r" *\d+s  \S.*| {9}.*")
 START = datetime(2024, 1, 1)
@@ -75,7 +75,7 @@ def refused(*arguments: str | Path) -> str:
 @contextlib.contextmanager
 def quick_trees() -> Iterator[None]:
     """Two trials are enough to see that the boosted trees are there."""
-    with mock.patch.dict(METHODS, lightgbm=replace(LIGHTGBM, trials=2)):
+    with mock.patch.dict(BASELINES, lightgbm=replace(LIGHTGBM, trials=2)):
         yield
 
 

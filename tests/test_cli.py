@@ -14,7 +14,7 @@ import pytest
 
 import valuecast as vc
 from tests.commands import END, START, done, ingested, lines, quick_trees, refused, valuecast, write_csv
-from valuecast.models.registry import METHODS
+from valuecast.models.registry import BASELINES
 
 TASK = "churn(days=20, active=60)"
 VALUE = "value(days=20, active=60)"
@@ -141,7 +141,7 @@ def test_help_version_and_no_arguments(here: Path) -> None:
     assert done("--version").out == f"valuecast {vc.__version__}\n"
     assert "ingest" in done("--help").out
     names = done("fit", "--help").out
-    assert all(name in names for name in METHODS)
+    assert all(name in names for name in BASELINES)
     assert valuecast().code == 2
 
 
@@ -329,7 +329,7 @@ def test_an_option_that_is_not_one(shop: Path) -> None:
         assert ran.err.count("Error:") == 1
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", BASELINES)
 def test_one_user(here: Path, name: str) -> None:
     weekly = [("only", f"{START + (END_DAY - START) / 40 * week}", f"{week % 3 + 1}") for week in range(40)]
     log = ingested(write_csv(here / "one.csv", weekly), here / "log", "--amount", "amount")
@@ -338,7 +338,7 @@ def test_one_user(here: Path, name: str) -> None:
         fitted_or_refused(log, name, task)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", BASELINES)
 def test_labels_that_are_all_alike(here: Path, name: str) -> None:
     daily = [
         (f"c{user}", f"2024-{1 + day // 28:02}-{1 + day % 28:02}", "5") for user in range(20) for day in range(280)
@@ -352,7 +352,7 @@ def test_a_log_without_amounts_or_without_purchases(here: Path) -> None:
     file = write_csv(here / "s.csv", lines(20))
     views = ingested(file, here / "views", "--event", "view")
     silent = ingested(file, here / "silent")
-    for name in METHODS:
+    for name in BASELINES:
         assert "the log has no event 'purchase'. Known: view." in fit_refused(views, name=name)
         message = fit_refused(silent, name=name, task=VALUE)
         assert "no event that counts has a value in 'amount'" in message or "knows no amounts" in message

@@ -10,7 +10,7 @@ from valuecast import pipeline
 from valuecast.config.recipe import read_recipe
 from valuecast.errors import MissingExtraError, SourceError
 from valuecast.events import datasets
-from valuecast.models.registry import method
+from valuecast.models.registry import METHODS
 from valuecast.moments import moment
 from valuecast.tasks import parse
 from valuecast.tasks.splits import UserSplit
@@ -30,7 +30,7 @@ def test_a_recipe_names_what_exists(path: Path) -> None:
     assert tasks
     for task in tasks:
         # at least one rung answers each task
-        assert any(method(rung).objection(task) is None for rung in recipe.rungs)
+        assert any(METHODS[rung].objection(task) is None for rung in recipe.rungs)
     split = pipeline.split_of(recipe.split)
     assert bool(recipe.origins) != isinstance(split, UserSplit)
     assert [moment(origin) for origin in recipe.origins] == sorted({moment(origin) for origin in recipe.origins})

@@ -7,14 +7,16 @@ files and carries a seal over itself, so damage is found when it is opened. No f
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +28,17 @@ _HASHED_UP_TO = 256 * 2**20  # larger files are checked by their size alone: has
 
 Facts = dict[str, Any]
 PACKAGES = ("valuecast", "duckdb", "ibis-framework", "lightgbm", "numpy", "polars", "scikit-learn", "scipy")
+EXTRAS = ("accelerate", "peft", "torch", "transformers")
 
 
+@cache
 def versions() -> dict[str, str]:
-    """Return the versions of the packages that decide what an artifact contains."""
-    return {name: version(name) for name in PACKAGES}
+    """Return the versions of the packages that decide what an artifact contains; those of extras where installed."""
+    found = {name: version(name) for name in PACKAGES}
+    for name in EXTRAS:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 @cache
@@ -82,6 +90,25 @@ def save(folder: Path, *, kind: str, facts: Facts, write: Callable[[Path], None]
         draft.rename(folder)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+@contextmanager
+def locked(folder: Path, *, used: ValuecastError) -> Iterator[None]:
+    """Hold a lock on a folder, which the system frees however this process ends.
+
+    Args:
+        folder: that exists.
+        used: what is raised where another process holds it.
+    """
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise used from None
+        yield
+    finally:
+        os.close(held)
 
 
 def check_replaceable(folder: Path, *, kind: str) -> None:

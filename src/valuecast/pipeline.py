@@ -25,15 +25,14 @@ from valuecast.events.ingest import ingest
 from valuecast.events.log import EventLog
 from valuecast.events.source import Mapping
 from valuecast.language import LANGUAGES, Text
-from valuecast.models.predictor import Predictor
-from valuecast.models.registry import method
+from valuecast.models.registry import check as check_rung
 from valuecast.moments import moment
 from valuecast.report.blocks import Fact, Report
 from valuecast.report.html import write_html
 from valuecast.tasks import Task, parse
 from valuecast.tasks.splits import Split, TimeSplit, UserSplit
-from valuecast.training.fit import fit
 from valuecast.training.tables import Tables
+from valuecast.training.workshop import Workshop
 
 Say = Callable[[str], None]
 
@@ -69,8 +68,8 @@ def run(recipe: Recipe, *, out: Path, base: Path, command: str, say: Say, predic
         ValuecastError: something in the recipe or in the data is wrong; nothing half-done is kept as done.
     """
     tasks = [parse(text) for text in recipe.tasks]
-    for rung in recipe.rungs:
-        method(rung)
+    workshop = Workshop(tuple(tasks), recipe.backbone, recipe.finetune, out / "training")
+    workshop.check(recipe.rungs)
     split = split_of(recipe.split)
     if predict:
         _check_predict(recipe, split)
@@ -93,6 +92,7 @@ def run(recipe: Recipe, *, out: Path, base: Path, command: str, say: Say, predic
             seed=recipe.seed,
             cache=out / "ladder",
             tables=tables,
+            workshop=workshop,
             progress=say,
         )
         for task in tasks
@@ -114,7 +114,7 @@ def run(recipe: Recipe, *, out: Path, base: Path, command: str, say: Say, predic
     files = [_page(report, out, language) for language in LANGUAGES]
     files.append(_metrics(ladders, out, seed=recipe.seed))
     if predict and recipe.predict:
-        files += _scores(recipe, ladders, log, split, out=out, say=say)
+        files += _scores(recipe, ladders, log, split, workshop, out=out, say=say)
     return Made(report, tuple(files))
 
 
@@ -160,7 +160,7 @@ def _check_predict(recipe: Recipe, split: Split) -> None:
         )
     moment(recipe.predict.at, where="predict: at")
     if recipe.predict.rung:
-        method(recipe.predict.rung)
+        check_rung(recipe.predict.rung)
 
 
 def _log(data: Data, *, out: Path, base: Path, say: Say) -> EventLog:
@@ -194,7 +194,7 @@ def _metrics(ladders: Sequence[Ladder], out: Path, *, seed: int) -> Path:
 
 
 def _scores(
-    recipe: Recipe, ladders: Sequence[Ladder], log: EventLog, split: Split, *, out: Path, say: Say
+    recipe: Recipe, ladders: Sequence[Ladder], log: EventLog, split: Split, workshop: Workshop, *, out: Path, say: Say
 ) -> list[Path]:
     """Refit the best rung of each task on everything known before the moment, and score everyone there."""
     wanted = recipe.predict
@@ -205,7 +205,8 @@ def _scores(
     for ladder in ladders:
         rung = wanted.rung or ladder.best(next(iter(ladder.task.targets)))
         say(f"{ladder.task.name}: {rung}, refitted on everything before {moments.text(at)}")
-        predictor: Predictor = fit(rung, ladder.task, log.before(at), split=split, seed=recipe.seed, tables=tables)
+        fit = partial(workshop.fit, split=split, seed=recipe.seed, tables=tables, progress=say)
+        predictor = fit(rung, ladder.task, log.before(at))
         predictor.save(out / "models" / ladder.task.name)
         scores[ladder.task] = predictor.predict(log, at=at)
     path = out / "scores.csv"

@@ -13,7 +13,7 @@ from tests.logs import DAYS, START, cutoffs, frames, log_of
 from valuecast import tasks
 from valuecast.errors import TaskError
 from valuecast.tasks import Task
-from valuecast.tasks.labels import eligible, history, labels
+from valuecast.tasks.labels import eligible, history, labels, waits
 
 BRAND = {"i0": "x", "i1": "y"}
 Row = dict[str, object]
@@ -91,6 +91,49 @@ def test_eligibility_and_history_see_nothing_at_or_after_the_cutoff(
         return
     assert eligible(task, log_of(corrupted), at[:1]).equals(keys)
     assert history(task, log_of(corrupted), keys).equals(history(task, log_of(before), keys))
+
+
+@settings(deadline=None, max_examples=25)
+@given(frame=frames, at=cutoffs)
+def test_waits_equal_a_naive_loop_and_agree_with_labels(frame: pl.DataFrame, at: list[datetime]) -> None:
+    task, until = tasks.churn([3, 7], active=10), START + timedelta(days=DAYS)
+    log, at = log_of(frame), [moment for moment in at if moment < until]
+    try:
+        keys = eligible(task, log, at)
+    except TaskError:
+        return
+    bought = frame.filter(pl.col("event") == "purchase")
+    expected, day = [], timedelta(days=1)
+    for user, moment in keys.rows():
+        ahead = bought.filter((pl.col("user") == user) & (pl.col("time") >= moment))["time"]
+        end = until if ahead.is_empty() else ahead.min()
+        expected.append((user, moment, (end - moment) / day, not ahead.is_empty(), (until - moment) / day))
+    found = waits(task, log, at)
+    assert found.columns == ["user", "at", "days", "seen", "known"]
+    for row, own in zip(found.rows(), expected, strict=True):
+        assert row[:2] + row[3:4] == own[:2] + own[3:4]
+        assert row[2::2] == pytest.approx(own[2::2], rel=1e-12)
+    whole = [moment for moment in at if moment + task.horizon <= until]
+    if not keys.filter(pl.col("at").is_in(whole)).is_empty():
+        both = labels(task, log, whole).join(found, on=["user", "at"])
+        for target, days in task.targets.items():
+            happened = (both["seen"] & (both["days"] < days)).cast(pl.Float64)
+            assert both[target].to_list() == (1 - happened).to_list()
+
+
+def test_a_wait_counts_what_the_task_counts_and_ends_with_the_log() -> None:
+    at = START + timedelta(days=10)
+    times = [at - timedelta(days=1), at, at + timedelta(days=2), at + timedelta(days=5, hours=12)]
+    frame = pl.DataFrame({"user": ["a"] * 4, "time": times, "item": ["i0", "i1", "i1", "i0"]})
+    log = log_of(frame)
+    brand = tasks.purchase([1, 400], where="brand = 'x'")
+    assert waits(tasks.churn(1), log, [at]).row(0)[2:] == (0.0, True, 30.0)
+    assert waits(brand, log, [at]).row(0)[2:] == (5.5, True, 30.0)
+    assert waits(brand, log.before(at + timedelta(days=4)), [at]).row(0)[2:] == (4.0, False, 4.0)
+    with pytest.raises(TaskError, match="nothing is known from"):
+        waits(brand, log, [at, log.span.until])
+    with pytest.raises(TaskError, match="does not ask whether something happens"):
+        waits(tasks.value(3), log, [at])
 
 
 def test_a_window_is_closed_at_its_start_and_open_at_its_end() -> None:

@@ -13,6 +13,7 @@ from valuecast.errors import ConfigError
 
 if TYPE_CHECKING:
     from valuecast.config.recipe import Campaign
+    from valuecast.events.log import EventLog
     from valuecast.models.predictor import Predictor
 
 
@@ -34,24 +35,36 @@ def fit(
     Settings are chosen on the latest cutoffs whose horizons end by --before; then the model is refitted on all of them.
     """
     from valuecast import artifact
-    from valuecast.events.log import EventLog
     from valuecast.models import predictor, registry
     from valuecast.tasks import parse
     from valuecast.tasks.splits import TimeSplit
     from valuecast.training.fit import fit as fit_
 
-    registry.method(name)
+    registry.baseline(name)
     if len(task) > 1:
         raise ConfigError("several tasks for one model", where="--task", remedy="Fit a model for each.")
-    asked, end = parse(task[0]), moments.moment(before, where="--before")
+    asked = parse(task[0])
+    moments.moment(before, where="--before")
     artifact.check_replaceable(out, kind=predictor.KIND)
-    whole = EventLog.read(log)
+    known = known_before(log, before)
+    fitted = fit_(name, asked, known, split=TimeSplit(every=every), seed=seed, progress=say)
+    fitted.save(out)
+    tell_fitted(fitted, out)
+
+
+def known_before(log: Path, before: str) -> EventLog:
+    """Read a log up to a moment that it is known until."""
+    from valuecast.events.log import EventLog
+
+    end, whole = moments.moment(before, where="--before"), EventLog.read(log)
     if end > whole.span.until:
         until = moments.text(whole.span.until)
         raise ConfigError(f"the log is known only until {until}", where="--before", remedy=f"Use {until} or earlier.")
-    known = whole.before(end)
-    fitted = fit_(name, asked, known, split=TimeSplit(every=every), seed=seed, progress=say)
-    fitted.save(out)
+    return whole.before(end)
+
+
+def tell_fitted(fitted: Predictor, out: Path) -> None:
+    """Say how well a model did on validation, and where it is."""
     for target, head in fitted.heads.items():
         numbers = ((key, value) for key, value in head.facts["validation"].items() if value is not None)
         typer.echo(f"{target} on validation: " + ", ".join(f"{key} {value:.3f}" for key, value in numbers))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import Literal
 
 from valuecast.errors import ConfigError
@@ -14,13 +14,33 @@ Schedule = Literal["constant", "linear", "cosine", "plateau"]
 HeadKind = Literal["auto", "bernoulli", "hazard"]
 
 
+def _at_least(settings: object, least: float, *names: str) -> None:
+    for name in names:
+        value = getattr(settings, name)
+        if value is not None and not value >= least:
+            raise ConfigError(f"{value}", where=name, remedy=f"Give {least:g} or more.")
+
+
+def _above(settings: object, least: float, *names: str) -> None:
+    for name in names:
+        if not getattr(settings, name) > least:
+            raise ConfigError(f"{getattr(settings, name)}", where=name, remedy=f"Give more than {least:g}.")
+
+
+def _shares(settings: object, *names: str) -> None:
+    for name in names:
+        if not 0 <= getattr(settings, name) < 1:
+            raise ConfigError(f"{getattr(settings, name)}", where=name, remedy="Give a share from 0 to below 1.")
+
+
 @dataclass(frozen=True)
 class Architecture:
     """What a network is made of, but for the fields of the log, which it learns.
 
     Attributes:
         trunk: what reads the events: a decoder with rotary positions in continuous time (``llama``, ``qwen3``),
-            one with integer positions (``gpt2``), an encoder that looks both ways (``bert``), or a recurrent network (``gru``).
+            one with integer positions (``gpt2``), an encoder that looks both ways (``bert``), or a recurrent
+            network (``gru``).
         size: ``tiny``, ``small``, ``base`` or ``large``; see ``valuecast.models.network``.
         length: how many events it sees at most, the latest ones; None: what its size sees.
         dropout: share of the activations that are dropped in training.
@@ -118,7 +138,7 @@ class Pretraining:
 
     architecture: Architecture = Architecture()
     objectives: Objectives = Objectives()
-    optimisation: Optimisation = Optimisation()
+    optimisation: Optimisation = Optimisation(learning_rate=3e-3, epochs=6, patience=2, batch_events=1_024)
     validation: float = 0.1
     before: str | None = None
 
@@ -139,7 +159,7 @@ class Finetuning:
         head: ``auto``: a hazard where the question is whether something happens, else what the kind of the task asks.
     """
 
-    optimisation: Optimisation = field(default_factory=lambda: Optimisation(epochs=8, patience=2))
+    optimisation: Optimisation = Optimisation(epochs=6, patience=2, batch_events=1_024)
     rank: int = 8
     layers: int = 1
     vectors: int = 8
@@ -148,22 +168,3 @@ class Finetuning:
 
     def __post_init__(self) -> None:
         _at_least(self, 1, "rank", "layers", "vectors", "bottleneck")
-
-
-def _at_least(settings: object, least: float, *names: str) -> None:
-    for name in names:
-        value = getattr(settings, name)
-        if value is not None and not value >= least:
-            raise ConfigError(f"{value}", where=name, remedy=f"Give {least:g} or more.")
-
-
-def _above(settings: object, least: float, *names: str) -> None:
-    for name in names:
-        if not getattr(settings, name) > least:
-            raise ConfigError(f"{getattr(settings, name)}", where=name, remedy=f"Give more than {least:g}.")
-
-
-def _shares(settings: object, *names: str) -> None:
-    for name in names:
-        if not 0 <= getattr(settings, name) < 1:
-            raise ConfigError(f"{getattr(settings, name)}", where=name, remedy="Give a share from 0 to below 1.")

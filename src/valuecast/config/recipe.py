@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from valuecast.config.learning import Finetuning, Pretraining
 from valuecast.config.toml import build, read_toml
 from valuecast.errors import ConfigError
 
@@ -100,6 +102,8 @@ class Recipe:
         predict: whom to score at the end.
         campaign: what is assumed about contacting users; chooses whom to contact.
         report: what the page shows.
+        backbone: how sequence models are pre-trained.
+        finetune: how each method fine-tunes: a table for each rung, such as ``[finetune.lora]``.
         seed: of everything random.
     """
 
@@ -113,6 +117,8 @@ class Recipe:
     predict: Predict | None = None
     campaign: Campaign | None = None
     report: Page = Page()
+    backbone: Pretraining = Pretraining()
+    finetune: Mapping[str, Finetuning] = field(default_factory=dict)
     seed: int = 0
 
 

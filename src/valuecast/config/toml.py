@@ -60,6 +60,10 @@ def _value(hint: Any, value: Any, *, where: str) -> Any:
         if not isinstance(value, list):
             raise ConfigError(f"{value!r} is not a list", where=where, remedy="Write it in square brackets.")
         return tuple(_value(options[0], each, where=where) for each in value)
+    if get_origin(hint) is Mapping:
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{value!r} is not a table", where=where, remedy="Write it as a TOML table.")
+        return {name: _value(options[1], each, where=f"{where}: {name}") for name, each in value.items()}
     if get_origin(hint) is Literal:
         if value not in options:
             raise ConfigError(f"{value!r}", where=where, remedy=f"Use one of: {', '.join(map(str, options))}.")

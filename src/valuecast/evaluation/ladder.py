@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,11 @@ from valuecast.evaluation.outcomes import TRUTH, outcomes, truths
 from valuecast.events.log import EventLog
 from valuecast.metrics.registry import PRIMARY, Measure, measure
 from valuecast.models.predictor import Predictor
-from valuecast.models.registry import method
 from valuecast.moments import Moment, moment
 from valuecast.tasks import Task
 from valuecast.tasks.splits import Split, TimeSplit, UserSplit
-from valuecast.training.fit import fit
 from valuecast.training.tables import Tables
+from valuecast.training.workshop import Workshop
 
 KIND = "ladder result"
 Progress = Callable[[str], None]
@@ -116,6 +116,7 @@ def climb(
     seed: int = 0,
     cache: Path | None = None,
     tables: Tables | None = None,
+    workshop: Workshop | None = None,
     progress: Progress | None = None,
 ) -> Ladder:
     """Fit every rung at every origin and test it there.
@@ -129,9 +130,12 @@ def climb(
         seed: see ``fit``.
         cache: a folder that keeps each result; what is there for the same log, task, rung and code is not done again.
         tables: labels and inputs to share between tasks.
+        workshop: where rungs are fitted; it says how sequence models learn, and which tasks share a trunk.
         progress: is told what is being done.
     """
     split, tables, say = split or TimeSplit(), tables or Tables(), progress or (lambda _: None)
+    workshop = workshop or Workshop((task,))
+    workshop.check(rungs)  # a name that does not exist is an error of the recipe, not a rung that does not fit
     if isinstance(split, UserSplit):
         if origins:
             raise ConfigError(
@@ -147,13 +151,14 @@ def climb(
         truth = truths(task, log, at)
         known = log if isinstance(split, UserSplit) else log.before(at)
         for rung in rungs:
-            method(rung)  # a name that does not exist is an error of the recipe, not a rung that does not fit
             say(f"{task.name} at {moments.text(at)}: {rung}")
-            asked = (known.fingerprint, log.fingerprint, str(task), rung, moments.text(at), repr(split), seed)
+            settings = workshop.settings(rung, task)
+            asked = (known.fingerprint, log.fingerprint, str(task), rung, moments.text(at), repr(split), seed, settings)
             place = cache and cache / _digest(asked)
             result = _kept(place, rung, at) if place else None
             if result is None:
-                result = _attempt(task, log, known, truth, rung=rung, at=at, split=split, seed=seed, tables=tables)
+                fit = partial(workshop.fit, split=split, seed=seed, tables=tables, progress=say)
+                result = _attempt(task, log, known, truth, rung=rung, at=at, fit=fit)
                 if place:
                     _keep(result, place)
             results.append(result)
@@ -168,13 +173,11 @@ def _attempt(
     *,
     rung: str,
     at: datetime,
-    split: Split,
-    seed: int,
-    tables: Tables,
+    fit: Callable[[str, Task, EventLog], Predictor],
 ) -> Result:
     start = time.perf_counter()
     try:
-        predictor: Predictor = fit(rung, task, known, split=split, seed=seed, tables=tables)
+        predictor = fit(rung, task, known)
     except FitError as error:
         return Result(rung, at, None, reason=error.what)
     found = outcomes(predictor, log, at, truth=truth)

@@ -8,8 +8,6 @@ then completed, refused or killed.
 
 from __future__ import annotations
 
-import fcntl
-import os
 import re
 import shutil
 import uuid
@@ -136,7 +134,9 @@ def claim(folder: Path) -> Iterator[Claim]:
     current(folder)
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder):
+    remedy = "Wait until it is done, then ingest again."
+    used = SourceError("another ingest is writing this log", where=str(folder), remedy=remedy)
+    with artifact.locked(folder, used=used):
         try:
             old = current(folder)
             _sweep(folder, old)
@@ -150,21 +150,6 @@ def claim(folder: Path) -> Iterator[Claim]:
             for path in made:
                 if not any(path.iterdir()):
                     path.rmdir()
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold a lock on a folder, which the system frees however this process ends."""
-    held = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            remedy = "Wait until it is done, then ingest again."
-            raise SourceError("another ingest is writing this log", where=str(folder), remedy=remedy) from None
-        yield
-    finally:
-        os.close(held)
 
 
 def _sweep(folder: Path, contents: Contents | None) -> None:

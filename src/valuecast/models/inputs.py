@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import polars as pl
@@ -12,6 +13,7 @@ from valuecast.events.log import EventLog
 from valuecast.features import compute as features
 from valuecast.features import rfm
 from valuecast.features.catalogue import FeatureSet
+from valuecast.models.neural import require
 from valuecast.tasks import Task
 from valuecast.tasks.labels import history
 
@@ -29,6 +31,9 @@ class Inputs(Protocol):
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as plain data; ``from_dict`` reads it back."""
 
+    def save(self, folder: Path) -> None:
+        """Write what plain data cannot hold, such as weights, into a folder of files."""
+
 
 @dataclass(frozen=True)
 class FeatureInputs:
@@ -44,6 +49,9 @@ class FeatureInputs:
         """The set as plain data."""
         return {"kind": "features", "features": self.features.to_dict()}
 
+    def save(self, folder: Path) -> None:
+        """The recipe says everything."""
+
 
 @dataclass(frozen=True)
 class HistoryInputs:
@@ -58,6 +66,9 @@ class HistoryInputs:
     def to_dict(self) -> dict[str, Any]:
         """The kind and the question; at reading the manifest's task is the same."""
         return {"kind": "history", "task": str(self.task)}
+
+    def save(self, folder: Path) -> None:
+        """The recipe says everything."""
 
 
 @dataclass(frozen=True)
@@ -88,9 +99,12 @@ class PurchaseInputs:
         """Nothing but the kind."""
         return {"kind": "purchases"}
 
+    def save(self, folder: Path) -> None:
+        """The recipe says everything."""
 
-def from_dict(found: dict[str, Any], *, task: Task) -> Inputs:
-    """Read back what ``to_dict`` wrote."""
+
+def from_dict(found: dict[str, Any], *, task: Task, folder: Path) -> Inputs:
+    """Read back what ``to_dict`` and ``save`` wrote."""
     match found["kind"]:
         case "features":
             return FeatureInputs(FeatureSet.from_dict(found["features"]))
@@ -98,4 +112,9 @@ def from_dict(found: dict[str, Any], *, task: Task) -> Inputs:
             return HistoryInputs(task)
         case "purchases":
             return PurchaseInputs()
+        case "network":
+            require("a fine-tuned backbone")
+            from valuecast.models.finetuned import Answers  # noqa: PLC0415 - an extra, and slow to import
+
+            return Answers.load(found, folder)
     raise KeyError(found["kind"])

@@ -16,12 +16,12 @@ from valuecast import columns as c
 from valuecast.errors import LogError, ModelError
 from valuecast.events.log import EventLog
 from valuecast.models import inputs as inputs_module
+from valuecast.models import registry
 from valuecast.models.calibration import Shape
 from valuecast.models.inputs import Inputs
 from valuecast.models.interval import Interval
 from valuecast.models.level import Level
 from valuecast.models.model import FloatArray, Model
-from valuecast.models.registry import METHODS
 from valuecast.moments import Moment, moment
 from valuecast.tasks import Task
 from valuecast.tasks.labels import eligible
@@ -171,6 +171,7 @@ class Predictor:
         """
 
         def write(draft: Path) -> None:
+            self.inputs.save(draft)
             for target, head in self.heads.items():
                 (draft / target).mkdir()
                 head.model.save(draft / target)
@@ -222,13 +223,12 @@ def _described(head: Head) -> dict[str, Any]:
 
 def _read(found: dict[str, Any], folder: Path) -> Predictor:
     task = Task(**found["task"])
-    method = METHODS[found["name"]]
     how = dict(found["split"])
     split: Split = TimeSplit(**how) if how.pop("by") == "time" else UserSplit(**how)
     heads = {
         target: Head(
             days=head["days"],
-            model=method.load(folder / target),
+            model=registry.load(found["name"], folder / target),
             level=Level.from_dict(head["level"]),
             shape=Shape.from_dict(head["shape"]) if head["shape"] else None,
             interval=Interval.from_dict(head["interval"]) if head["interval"] else None,
@@ -237,5 +237,5 @@ def _read(found: dict[str, Any], folder: Path) -> Predictor:
         )
         for target, head in found["heads"].items()
     }
-    inputs = inputs_module.from_dict(found["inputs"], task=task)
+    inputs = inputs_module.from_dict(found["inputs"], task=task, folder=folder)
     return Predictor(found["name"], task, moment(found["before"]), split, inputs, heads, found["facts"])

@@ -1,24 +1,63 @@
-"""Every method by name. ``valuecast fit NAME`` and the rungs of a ladder take these names."""
+"""Every method by name: baselines that ``valuecast fit`` takes, and ways to fine-tune that ``finetune`` takes."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from valuecast.errors import ConfigError, suggest
+from valuecast.language import Text
 from valuecast.models.baselines.boosted import LIGHTGBM
 from valuecast.models.baselines.customer_base import BGNBD, PARETONBD
 from valuecast.models.baselines.heuristics import LAST_PERIOD, MEAN_RATE, RECENCY
-from valuecast.models.model import Method
+from valuecast.models.column import Adapted
+from valuecast.models.model import Method, Model
 
-METHODS: dict[str, Method] = {
+BASELINES: dict[str, Method] = {
     method.name: method for method in (RECENCY, LAST_PERIOD, MEAN_RATE, BGNBD, PARETONBD, LIGHTGBM)
 }
 
+ADAPTATIONS: dict[str, Adapted] = {
+    method.name: method
+    for method in (
+        Adapted("scratch", Text("Sequence model, from scratch", "序列模型（从零训练）")),
+        Adapted("frozen", Text("Pre-trained, only heads trained", "预训练模型（只训练预测头）")),
+        Adapted("last-n", Text("Pre-trained, last layers trained", "预训练模型（微调末几层）")),
+        Adapted("full", Text("Pre-trained, fully fine-tuned", "预训练模型（全量微调）")),
+        Adapted("lora", Text("Pre-trained, LoRA", "预训练模型（LoRA 微调）")),
+        Adapted("adalora", Text("Pre-trained, AdaLoRA", "预训练模型（AdaLoRA 微调）")),
+        Adapted("ia3", Text("Pre-trained, IA3", "预训练模型（IA3 微调）")),
+        Adapted("prefix", Text("Pre-trained, prefix tuning", "预训练模型（前缀微调）")),
+        Adapted("prompt", Text("Pre-trained, prompt tuning", "预训练模型（提示微调）")),
+        Adapted("adapter", Text("Pre-trained, adapters", "预训练模型（适配器微调）")),
+    )
+}
 
-def method(name: str) -> Method:
-    """Return a method by its name.
+METHODS: dict[str, Method | Adapted] = {**BASELINES, **ADAPTATIONS}
+
+
+def check(name: str) -> None:
+    """Check that a rung exists.
 
     Raises:
         ConfigError: there is no such method.
     """
     if name not in METHODS:
         raise ConfigError(f"no model '{name}'", remedy=suggest(name, METHODS))
-    return METHODS[name]
+
+
+def baseline(name: str) -> Method:
+    """Return a baseline by its name.
+
+    Raises:
+        ConfigError: there is no such method, or it wants a backbone.
+    """
+    check(name)
+    if name not in BASELINES:
+        remedy = f"Use `valuecast finetune BACKBONE LOG --method {name}`, or a recipe with [backbone]."
+        raise ConfigError(f"'{name}' fine-tunes a backbone", remedy=remedy)
+    return BASELINES[name]
+
+
+def load(name: str, folder: Path) -> Model:
+    """Read one model of a predictor that the method ``name`` made."""
+    return METHODS[name].load(folder)

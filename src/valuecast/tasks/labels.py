@@ -23,18 +23,21 @@ from valuecast.tasks.task import Task
 
 @dataclass(frozen=True)
 class Window:
-    """``[at + start, at + end)`` in days; without ``start`` it begins where the log does."""
+    """``[at + start, at + end)`` in days; without ``start`` or ``end`` it begins or ends where the log does."""
 
     start: int | None
-    end: int
+    end: int | None
 
     def bounds(self, at: datetime, log: EventLog) -> tuple[datetime, datetime]:
         """The window's two ends for one cutoff."""
         start = log.span.start if self.start is None else at + timedelta(days=self.start)
-        return start, at + timedelta(days=self.end)
+        return start, log.span.until if self.end is None else at + timedelta(days=self.end)
 
 
 EVER = Window(None, 0)
+AHEAD = Window(0, None)
+DAYS, SEEN, KNOWN = "days", "seen", "known"
+"""Columns of ``waits``."""
 Measure = Callable[[ir.Table, ir.BooleanValue], ir.Scalar]
 """A number of those events of a table for which a condition holds."""
 
@@ -86,6 +89,41 @@ def labels(task: Task, log: EventLog, cutoffs: Sequence[datetime]) -> pl.DataFra
         compared = (question.comparison.holds(pl.col(name)).cast(pl.Float64).alias(name) for name in windows)
         joined = joined.with_columns(compared)
     return joined
+
+
+def waits(task: Task, log: EventLog, cutoffs: Sequence[datetime]) -> pl.DataFrame:
+    """Return how long everyone eligible at each cutoff waits for the first event that counts.
+
+    A horizon that ends after the log does not lose the row: it is known that nothing happened until then.
+
+    Returns:
+        ``user, at, days`` (Float64: from ``at`` to the first event that counts, or else to the end of the log),
+        ``seen`` (whether there was one) and ``known`` (Float64: days from ``at`` to the end of the log), sorted by
+        ``at, user``.
+
+    Raises:
+        TaskError: the question is not about a wait, a cutoff is not inside the log, a column does not exist, or
+            nobody is eligible.
+    """
+    if task.waiting is None:
+        remedy = "Ask whether something happens, such as purchase(days=30) or churn(days=[30, 90])."
+        raise TaskError("it does not ask whether something happens", where=f"task '{task.name}'", remedy=remedy)
+    for at in cutoffs:
+        if at >= log.span.until:
+            raise TaskError(
+                f"nothing is known from {moments.text(at)} on; the log is known until {moments.text(log.span.until)}",
+                where=f"task '{task.name}'",
+                remedy="Use an earlier moment.",
+            )
+    counted = Resolver(log, task.name).events(task.question.aggregate)
+    first = _measured(log, counted, cutoffs, {"first": (AHEAD, _first)})
+    day, until = pl.duration(days=1), pl.lit(log.span.until, dtype=pl.Datetime("us"))
+    return _beside(eligible(task, log, cutoffs), [first]).select(
+        *c.KEY,
+        ((pl.coalesce("first", until) - pl.col(c.AT)) / day).alias(DAYS),
+        pl.col("first").is_not_null().alias(SEEN),
+        ((until - pl.col(c.AT)) / day).alias(KNOWN),
+    )
 
 
 def history(task: Task, log: EventLog, keys: pl.DataFrame) -> pl.DataFrame:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
-from typing import Literal
+from typing import Final, Literal
 
 from valuecast import columns as c
 from valuecast.errors import TaskError, suggest
@@ -17,6 +17,7 @@ from valuecast.tasks import text as parser
 from valuecast.tasks.query import Aggregate, Column, Compared, Comparison, Condition, Question
 
 Kind = Literal["binary", "amount"]
+Waiting = Literal["happens", "stays_away"]
 MAX_DAYS = 3_660  # ten years: more is a typing error
 
 
@@ -70,6 +71,17 @@ class Task:
         return "binary" if self.question.comparison else "amount"
 
     @property
+    def waiting(self) -> Waiting | None:
+        """Whether the question is about the wait for a first event: that it ``happens``, or ``stays_away``.
+
+        None for every other question: an amount, a count of several events, a count of different values.
+        """
+        asked = self.question
+        if asked.aggregate.function != "count" or asked.comparison is None:
+            return None
+        return _WAITING.get((asked.comparison.sign, asked.comparison.number))
+
+    @property
     def targets(self) -> dict[str, int]:
         """Name of each target and its horizon in days."""
         return {f"{self.name}_{days}d": days for days in self.question.days}
@@ -100,16 +112,16 @@ class Task:
         )
 
 
-def churn(days: int, *, active: int | None = None) -> Task:
-    """No purchase in the next ``days``. A score is the probability of that."""
-    question = Question(Aggregate("count", events=(c.PURCHASE,)), (_days(days),), Comparison("=", 0.0))
+def churn(days: int | Sequence[int], *, active: int | None = None) -> Task:
+    """No purchase in the next ``days``; one target for each horizon. A score is the probability of that."""
+    question = Question(Aggregate("count", events=(c.PURCHASE,)), _horizons(days), Comparison("=", 0.0))
     return _task("churn", question, active)
 
 
-def purchase(days: int, *, where: str | None = None, active: int | None = None) -> Task:
-    """At least one purchase (of what ``where`` says) in the next ``days``."""
+def purchase(days: int | Sequence[int], *, where: str | None = None, active: int | None = None) -> Task:
+    """At least one purchase (of what ``where`` says) in the next ``days``; one target for each horizon."""
     wanted = Aggregate("count", events=(c.PURCHASE,), where=parser.predicate(where) if where else None)
-    return _task("purchase", Question(wanted, (_days(days),), Comparison(">", 0.0)), active)
+    return _task("purchase", Question(wanted, _horizons(days), Comparison(">", 0.0)), active)
 
 
 def value(days: int | Sequence[int], *, net: bool = False, active: int | None = None) -> Task:
@@ -117,7 +129,7 @@ def value(days: int | Sequence[int], *, net: bool = False, active: int | None = 
 
     With ``net`` returns are taken off (they are negative amounts), and the task is called ``net_value``.
     """
-    horizons = tuple(_days(d) for d in (days if isinstance(days, Sequence) else [days]))
+    horizons = _horizons(days)
     amount = Column(c.AMOUNT)
     gross = Aggregate("sum", amount, (c.PURCHASE,), Compared(amount, ">", 0.0))
     if net:
@@ -125,6 +137,14 @@ def value(days: int | Sequence[int], *, net: bool = False, active: int | None = 
     return _task("value", Question(gross, horizons), active)
 
 
+_WAITING: Final[dict[tuple[str, float], Waiting]] = {
+    (">", 0.0): "happens",
+    (">=", 1.0): "happens",
+    ("!=", 0.0): "happens",
+    ("=", 0.0): "stays_away",
+    ("<", 1.0): "stays_away",
+    ("<=", 0.0): "stays_away",
+}
 BUILT_IN: dict[str, Callable[..., Task]] = {"churn": churn, "purchase": purchase, "value": value}
 
 
@@ -165,6 +185,13 @@ def _task(name: str, question: Question, active: int | None) -> Task:
     if active is None:
         return Task(str(question), name=name)
     return Task(str(question), when=str(Condition(Aggregate("count"), _days(active), Comparison(">", 0.0))), name=name)
+
+
+def _horizons(days: int | Sequence[int]) -> tuple[int, ...]:
+    found = tuple(_days(each) for each in (days if isinstance(days, Sequence) else [days]))
+    if not found:
+        raise TaskError("no horizon", where="task", remedy="Give one number of days or several, such as [30, 90].")
+    return found
 
 
 def _days(days: object) -> int:

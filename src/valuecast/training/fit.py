@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import polars as pl
 
 from valuecast import columns as c
 from valuecast import moments
 from valuecast.errors import FitError, TaskError
 from valuecast.events.log import EventLog
-from valuecast.metrics.registry import measured
-from valuecast.models import calibration, interval, level
-from valuecast.models.level import Level
-from valuecast.models.model import Examples, FloatArray, Method, Model
-from valuecast.models.predictor import Head, Predictor, tiers_of
-from valuecast.models.registry import method as method_called
+from valuecast.models.model import Examples, Method, Model
+from valuecast.models.predictor import Head, Predictor
+from valuecast.models.registry import baseline
 from valuecast.tasks import Task
 from valuecast.tasks.labels import check
 from valuecast.tasks.splits import Round, Split, TimeSplit, UserSplit
+from valuecast.training.calibrate import Judged, Scored, calibrated
 from valuecast.training.tables import Tables
 
 Progress = Callable[[str], None]
@@ -54,23 +49,23 @@ def fit(
         FitError: the method cannot answer the task, or the data do not determine the model.
         TaskError: the log is too short for the task, or holds nothing that it counts.
     """
-    method, split, tables = method_called(name), split or TimeSplit(), tables or Tables()
+    method, split, tables = baseline(name), split or TimeSplit(), tables or Tables()
     if objection := method.objection(task):
         raise FitError(objection, where=f"task '{task.name}'", remedy="Use another model for it, such as lightgbm.")
     check(task, log)
     say = progress or (lambda _: None)
     say(f"{name}: labels and inputs")
     labelled = tables.labelled(task, log, split)
-    choices = _peopled(split.choices(task, log), labelled, task)
+    choices = peopled(split.choices(task, log), labelled, task)
     cutoffs = split.cutoffs(task, log)
     # Vocabularies are learned from what training cutoffs know, never from validation.
     inputs = method.inputs(task, log.before(choices[0].known))
     table = tables.inputs(inputs, log.before(cutoffs[-1]), labelled)
     bench = _Bench(method, task, log, split, labelled, table, seed)
-    heads = {}
+    made = {}
     for target, days in task.targets.items():
         say(f"{name}: {target}")
-        heads[target] = bench.head(target, days, choices)
+        made[target] = bench.head(target, days, choices)
     facts = {
         "log": log.fingerprint,
         "span": str(log.span),
@@ -80,11 +75,11 @@ def fit(
         "users": labelled[c.USER].n_unique(),
         "seed": seed,
     }
-    return Predictor(method.name, task, log.span.until, split, inputs, heads, facts)
+    return Predictor(method.name, task, log.span.until, split, inputs, made, facts)
 
 
-def _peopled(choices: Sequence[Round], labelled: pl.DataFrame, task: Task) -> tuple[Round, ...]:
-    """The rounds with somebody to learn from and somebody to judge on."""
+def peopled(choices: Sequence[Round], labelled: pl.DataFrame, task: Task) -> tuple[Round, ...]:
+    """Return the rounds with somebody to learn from and somebody to judge on."""
     known = set(labelled[c.AT])
     kept = tuple(choice for choice in choices if known & set(choice.train) and known & set(choice.validation))
     if not kept:
@@ -112,46 +107,14 @@ class _Bench:
     def head(self, target: str, days: int, choices: tuple[Round, ...]) -> Head:
         rounds = [self._examples(target, days, choice) for choice in choices]
         choice = self.method.choose(self.task, rounds, seed=self.seed)
-        models = [self.method.fit(self.task, train, choice.settings, seed=self.seed) for train, _ in rounds]
-        pairs = self._pairs([judged for _, judged in rounds], models)
-        model = self.method.fit(self.task, self._every(target, days), choice.settings, seed=self.seed)
-        binary = self.task.kind == "binary"
-        shape = calibration.fit(pairs, scale=model.scale, seed=self.seed) if binary else None
-        # Held-out rows are scored as a user's will be: at the level that was known when their model was fitted.
-        level_of = np.concatenate(
-            [
-                _level(shape, each, train).of(judged.table[c.AT])
-                for each, (train, judged) in zip(models, rounds, strict=True)
-            ]
-        )
-        score = shape.probabilities(pairs.raw, level_of)[0] if shape else pairs.raw * level_of
-        numbers = measured(self.task.kind, pairs.truth, raw=pairs.raw, score=score)
-        return Head(
-            days=days,
-            model=model,
-            level=_level(shape, model, self._every(target, days)),
-            shape=shape,
-            interval=None if binary else interval.fit(score, pairs),
-            tiers=tiers_of(score),
-            facts={
-                "settings": choice.settings,
-                "trials": choice.trials,
-                "validation": {name: None if math.isnan(value) else value for name, value in numbers.items()},
-                "backtest": _backtest([judged for _, judged in rounds], score),
-            },
-        )
-
-    def _pairs(self, judged: Sequence[Examples], models: Sequence[Model]) -> calibration.Pairs:
-        """Raw scores of held-out rows by models that have not seen them; a group is one cutoff of one round."""
-        numbered = [each.table.select(*c.KEY, pl.lit(number).alias("round")) for number, each in enumerate(judged)]
-        table = pl.concat(numbered).with_columns(
-            pl.struct("round", c.AT).rank("dense").alias("group"), (pl.col(c.USER).rank("dense") - 1).alias("code")
-        )
-        return calibration.Pairs(
-            np.concatenate([model.score(each.table) for model, each in zip(models, judged, strict=True)]),
-            np.concatenate([each.truth for each in judged]),
-            table["group"].to_numpy().astype(np.int64),
-            table["code"].to_numpy().astype(np.int64),
+        judged = []
+        for train, validation in rounds:
+            model = self.method.fit(self.task, train, choice.settings, seed=self.seed)
+            judged.append(Judged(_scored(model, train), _scored(model, validation)))
+        every = self._every(target, days)
+        model = self.method.fit(self.task, every, choice.settings, seed=self.seed)
+        return calibrated(
+            self.task, days, model=model, rounds=judged, every=_scored(model, every), choice=choice, seed=self.seed
         )
 
     def _examples(self, target: str, days: int, choice: Round) -> tuple[Examples, Examples]:
@@ -187,13 +150,5 @@ class _Bench:
         )
 
 
-def _backtest(judged: Sequence[Examples], score: FloatArray) -> list[dict[str, Any]]:
-    """Mean score and mean truth at each cutoff that some model was judged on before the refit."""
-    rows = [each.table.select(c.AT).with_columns(observed=each.truth) for each in judged]
-    means = pl.concat(rows).with_columns(predicted=score).group_by(c.AT).agg(pl.len().alias("users"), pl.all().mean())
-    return [row | {c.AT: moments.text(row[c.AT])} for row in means.sort(c.AT).iter_rows(named=True)]
-
-
-def _level(shape: calibration.Shape | None, model: Model, examples: Examples) -> Level:
-    raw, moments = model.score(examples.table), examples.table[c.AT]
-    return level.offsets(shape(raw), examples.truth, moments) if shape else level.factors(raw, examples.truth, moments)
+def _scored(model: Model, examples: Examples) -> Scored:
+    return Scored(examples.table.select(c.KEY), model.score(examples.table), examples.truth)

@@ -9,20 +9,21 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
-from scipy.special import expit, logit
+from scipy.special import logit
 
 from valuecast import columns as c
 from valuecast.errors import FitError
 from valuecast.events.log import EventLog
 from valuecast.features.compute import learn
 from valuecast.language import Text
+from valuecast.metrics.loss import loss_of
 from valuecast.models.inputs import FeatureInputs, Inputs
 from valuecast.models.model import Choice, Examples, FloatArray, Rounds, Scale, Settings
 from valuecast.tasks import Task
@@ -169,22 +170,6 @@ def _shapes(task: Task, truth: FloatArray) -> tuple[str, ...]:
     return ("tweedie", "two_stage") if truth.min() >= 0 else ("least_squares",)
 
 
-def _loss(shape: str) -> Callable[[FloatArray, FloatArray], float]:
-    """A loss that is proper for the mean and common to the shapes that compete."""
-    from sklearn import metrics  # noqa: PLC0415 - slow to import
-
-    def log_loss(truth: FloatArray, raw: FloatArray) -> float:
-        return float(metrics.log_loss(truth, expit(raw), labels=[0, 1]))
-
-    def deviance(truth: FloatArray, raw: FloatArray) -> float:
-        return float(metrics.mean_tweedie_deviance(truth, np.maximum(raw, _SMALL), power=1.5))
-
-    def squared(truth: FloatArray, raw: FloatArray) -> float:
-        return float(metrics.mean_squared_error(truth, raw))
-
-    return {"classify": log_loss, "least_squares": squared}.get(shape, deviance)
-
-
 @dataclass(frozen=True)
 class _Rows:
     """Examples as an array."""
@@ -202,7 +187,8 @@ def _rows(examples: Examples) -> _Rows:
 def _judged(train: _Rows, validation: _Rows, settings: Settings, *, seed: int) -> tuple[float, dict[str, int]]:
     """The loss on the validation rows, and the number of trees of each part."""
     model, trees = _grown(train, settings, seed=seed, watched=validation)
-    return _loss(settings["shape"])(validation.truth, model.predict(validation.matrix)), trees
+    loss = loss_of("binary" if model.scale == "log_odds" else "amount", falls=model.shape == "least_squares")
+    return loss(validation.truth, model.predict(validation.matrix)), trees
 
 
 def _grown(

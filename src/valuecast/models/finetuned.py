@@ -1,0 +1,224 @@
+"""A network with a head for each task, and what it says of every ``(user, at)``."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final, cast
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from valuecast import columns as c
+from valuecast.config.learning import Adaptation, Architecture, Finetuning
+from valuecast.config.toml import build as build_settings
+from valuecast.errors import ModelError
+from valuecast.events.log import EventLog
+from valuecast.models import adapters, heads
+from valuecast.models.head_spec import HeadSpec
+from valuecast.models.heads import Head
+from valuecast.models.network import Network, Tensors
+from valuecast.sequences import windows as cut
+from valuecast.sequences.encoding import Encoding
+from valuecast.sequences.sequences import Sequences, encode
+from valuecast.sequences.windows import Rows, Windows
+
+WEIGHTS: Final = "weights.safetensors"
+BATCH_EVENTS: Final = 16_384
+"""Events in a batch where nothing is learned, padding included."""
+
+
+@dataclass(frozen=True)
+class Design:
+    """What a fine-tuned network is made of: with its weights, all there is to know of it.
+
+    Attributes:
+        architecture: of the network.
+        encoding: what an event is made of.
+        method: how it was fine-tuned, which says what stands in it beside the network.
+        settings: of the method.
+        heads: what each task's head is, by the name of the task.
+    """
+
+    architecture: Architecture
+    encoding: Encoding
+    method: Adaptation
+    settings: Finetuning
+    heads: Mapping[str, HeadSpec]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for a manifest."""
+        return {
+            "architecture": asdict(self.architecture),
+            "encoding": self.encoding.to_dict(),
+            "method": self.method,
+            "settings": asdict(self.settings),
+            "heads": {task: spec.to_dict() for task, spec in self.heads.items()},
+        }
+
+    @classmethod
+    def from_dict(cls, found: Mapping[str, Any]) -> Design:
+        """Read back what ``to_dict`` wrote."""
+        return cls(
+            architecture=Architecture(**found["architecture"]),
+            encoding=Encoding.from_dict(found["encoding"]),
+            method=found["method"],
+            settings=build_settings(Finetuning, found["settings"], where="manifest"),
+            heads={task: HeadSpec.from_dict(spec) for task, spec in found["heads"].items()},
+        )
+
+
+class Answerer(nn.Module):
+    """A network and a head for each task."""
+
+    def __init__(self, network: Network, specs: Mapping[str, HeadSpec], *, dropout: float) -> None:
+        super().__init__()
+        self.network = network
+        self.tasks = tuple(specs)
+        # By number: a ModuleDict takes no task named as one of its methods, such as "items".
+        self.heads = nn.ModuleList(heads.build(spec, network.state_width, dropout=dropout) for spec in specs.values())
+
+    def head(self, task: str) -> Head:
+        """Return the head of a task."""
+        return cast(Head, self.heads[self.tasks.index(task)])
+
+    def forward(self, batch: Tensors) -> Tensor:
+        """Return what heads read of each row; shape (R, state_width)."""
+        found: Tensor = self.network.at(self.network(batch), batch)
+        return found
+
+    def raw(self, read: Tensor) -> dict[str, Tensor]:
+        """Return the raw score of each target, each of shape (R,)."""
+        return {
+            target: column
+            for head in map(self.head, self.tasks)
+            for target, column in zip(head.spec.targets, head.raw(head(read)).unbind(dim=1), strict=True)
+        }
+
+
+def place() -> torch.device:
+    """Return where networks are reckoned: on a GPU where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def windows_of(network: Network, sequences: Sequences, rows: Rows, *, share: bool) -> Windows:
+    """Cut the windows in which rows are answered.
+
+    Args:
+        network: says how long they are.
+        sequences: the histories.
+        rows: what is asked.
+        share: whether rows of one user may share a window, as in training; a trunk that looks both ways never does.
+    """
+    if share and network.causal:
+        return cut.shared(rows, sequences, network.length)
+    return cut.latest(rows, sequences, network.length)
+
+
+@torch.no_grad()
+def read(network: Network, sequences: Sequences, windows: Windows) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
+    """Yield, batch by batch, the numbers of rows and what heads read of them, in evaluation mode."""
+    device = place()
+    network = network.to(device).eval()
+    for chosen in cut.bucketed(windows, BATCH_EVENTS):
+        batch = cut.batch(sequences, windows, chosen)
+        tensors = Tensors.of(batch).to(device)
+        yield batch.row, network.at(network(tensors), tensors)
+
+
+@torch.no_grad()
+def answers(answerer: Answerer, sequences: Sequences, keys: pl.DataFrame, *, share: bool = False) -> pl.DataFrame:
+    """Return ``user, at`` of ``keys`` as they are, and the raw score of each target, Float64."""
+    rows = cut.rows_of(sequences, keys)
+    answerer.to(place()).eval()
+    found: dict[str, NDArray[np.float64]] = {}
+    network = answerer.network
+    for numbers, states in read(network, sequences, windows_of(network, sequences, rows, share=share)):
+        for target, values in answerer.raw(states).items():
+            found.setdefault(target, np.full(len(keys), np.nan))[numbers] = values.double().cpu().numpy()
+    return keys.select(c.KEY).with_columns(pl.Series(target, values) for target, values in found.items())
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """Inputs that are answers already: the raw score of each target by a network."""
+
+    design: Design
+    answerer: Answerer
+
+    def table(self, log: EventLog, keys: pl.DataFrame) -> pl.DataFrame:
+        """Run the network on every user's latest events before ``at``."""
+        ordered = keys.select(c.KEY).sort(c.AT, c.USER)
+        return answers(self.answerer, encode(self.design.encoding, log), ordered)
+
+    @torch.no_grad()
+    def survival(self, log: EventLog, keys: pl.DataFrame, days: Sequence[float]) -> NDArray[np.float64]:
+        """Return the chance that nothing happens in the first so many days; shape (keys, days), as the keys are.
+
+        Raises:
+            ModelError: the head is no hazard, or a number of days is beyond what it has seen.
+        """
+        hazard = self.hazard
+        sequences = encode(self.design.encoding, log)
+        rows = cut.rows_of(sequences, keys)
+        network = self.answerer.to(place()).eval().network
+        found = np.empty((len(keys), len(days)))
+        for numbers, states in read(network, sequences, windows_of(network, sequences, rows, share=False)):
+            found[numbers] = hazard.survival(hazard(states), days).double().cpu().numpy()
+        return found
+
+    @property
+    def hazard(self) -> heads.Hazard:
+        """The head, where it knows when something happens.
+
+        Raises:
+            ModelError: it only knows whether.
+        """
+        (head,) = map(self.answerer.head, self.answerer.tasks)
+        if not isinstance(head, heads.Hazard):
+            raise ModelError(
+                f"its head is '{head.spec.kind}', which does not say when",
+                where="survival",
+                remedy="Fine-tune a task of whether something happens, such as churn, with the head 'auto'.",
+            )
+        return head
+
+    def to_dict(self) -> dict[str, Any]:
+        """The design and a digest of the weights: equal ones give equal tables."""
+        return {"kind": "network", **self.design.to_dict(), "weights": self._digest}
+
+    @cached_property
+    def _digest(self) -> str:
+        digest = hashlib.sha256()
+        for name, value in sorted(_tensors(self.answerer).items()):
+            digest.update(name.encode() + value.cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
+
+    def save(self, folder: Path) -> None:
+        """Write the weights, those of the network and of what the method put into it alike."""
+        save_file(_tensors(self.answerer), folder / WEIGHTS)
+
+    @classmethod
+    def load(cls, found: Mapping[str, Any], folder: Path) -> Answers:
+        """Read back what ``to_dict`` and ``save`` wrote."""
+        design = Design.from_dict(found)
+        network = Network(design.architecture, design.encoding)
+        adapters.apply(network, design.method, design.settings)
+        answerer = Answerer(network, design.heads, dropout=design.architecture.dropout)
+        state = load_file(folder / WEIGHTS)
+        answerer.load_state_dict({**answerer.state_dict(), **state})
+        if missing := _tensors(answerer).keys() - state.keys():
+            raise KeyError(f"{WEIGHTS} lacks {', '.join(sorted(missing))}")
+        return cls(design, answerer.eval())
+
+
+def _tensors(module: nn.Module) -> dict[str, Tensor]:
+    """The weights; what else a state holds, such as a count of steps, is of training alone."""
+    return {name: value.contiguous() for name, value in module.state_dict().items() if isinstance(value, Tensor)}

@@ -1,0 +1,101 @@
+"""When will it happen: the chance that nothing has by any day, and the expected date, from one fitted hazard."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from scipy.special import logit
+
+from valuecast import columns as c
+from valuecast import moments
+from valuecast.errors import LogError, ModelError
+from valuecast.events.log import EventLog
+from valuecast.models.predictor import Predictor
+from valuecast.moments import Moment, moment
+from valuecast.tasks.labels import eligible
+
+if TYPE_CHECKING:
+    from valuecast.models.finetuned import Answers
+
+_SMALL = 1e-7
+
+
+def survival(predictor: Predictor, log: EventLog, *, at: Moment, days: Sequence[int] = (30, 60, 90)) -> pl.DataFrame:
+    """Say when what the task asks about will next happen to each user; nothing at or after ``at`` is read.
+
+    At the task's own horizons the probabilities are the predictor's scores; at others they go through the calibration
+    of the next longer horizon, or of the longest.
+
+    Args:
+        predictor: fine-tuned for a task of whether something happens, with a hazard.
+        log: a log with the columns that were there at fitting.
+        at: the moment; not earlier than the predictor's ``before``.
+        days: horizons, whole days.
+
+    Returns:
+        ``user, at``; for each horizon ``none_by_30d``, the probability that nothing happens in the first 30 days;
+        ``median_date``, by which it has happened to half of such users, null where that is later than the last day
+        that the model knows; ``expected_days``, the restricted mean wait: one longer than that day counts as that day.
+
+    Raises:
+        ModelError: the predictor has no hazard, or a horizon is longer than training data showed.
+        LogError: the log is not known until ``at``.
+        TaskError: nobody is eligible.
+    """
+    when = moment(at)
+    if when > log.span.until:
+        raise LogError(
+            f"asked about {moments.text(when)}, but the log is known only until {moments.text(log.span.until)}",
+            where=log.origin,
+            remedy="Ingest newer events, or ask about an earlier moment.",
+        )
+    inputs: Answers = predictor.inputs  # type: ignore[assignment]
+    if not hasattr(inputs, "hazard"):
+        raise ModelError(
+            f"'{predictor.name}' says whether, not when", where="survival", remedy="Fine-tune a backbone for the task."
+        )
+    last = inputs.hazard.spec.edges[-1]
+    for each in days:
+        if not 0 < each <= last:
+            raise ModelError(f"{each} days", where="horizon", remedy=f"The model knows waits of 1 to {last} days.")
+    known = log.before(when)
+    keys = predictor.allowed(eligible(predictor.task, known, [when]), when)
+    grid = np.arange(last + 1)
+    none = _calibrated(predictor, keys, inputs.survival(known, keys, list(map(float, grid))), grid)
+    over = none <= 0.5
+    first = np.where(over.any(axis=1), over.argmax(axis=1), last + 1)
+    median = [None if day > last else _crossing(row, int(day)) for row, day in zip(none, first, strict=True)]
+    micros = pl.Series([None if each is None else round(each * 86_400e6) for each in median], dtype=pl.Duration("us"))
+    return keys.with_columns(
+        *(pl.Series(f"none_by_{each}d", none[:, each]) for each in days),
+        (pl.col(c.AT) + micros).alias("median_date"),
+        pl.Series("expected_days", np.trapezoid(none, axis=1)),
+    )
+
+
+def _calibrated(
+    predictor: Predictor, keys: pl.DataFrame, none: NDArray[np.float64], grid: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Put the chances of nothing through the calibration of the heads; shape (keys, days), never rising."""
+    sign = 1.0 if predictor.task.waiting == "stays_away" else -1.0
+    heads = sorted(predictor.heads.values(), key=lambda head: head.days)
+    found = np.empty_like(none)
+    for column, day in enumerate(grid):
+        head = next((each for each in heads if each.days >= day), heads[-1])
+        assert head.shape is not None
+        odds = sign * logit(np.clip(none[:, column], _SMALL, 1 - _SMALL))
+        found[:, column] = head.shape.probabilities(odds, head.level.of(keys[c.AT]))[0]
+    chances = found if sign > 0 else 1 - found
+    chances[:, 0] = 1.0
+    falling: NDArray[np.float64] = np.minimum.accumulate(chances, axis=1)
+    return falling
+
+
+def _crossing(none: NDArray[np.float64], day: int) -> float:
+    """The moment within a day at which the chance of nothing passes one half, in days."""
+    before, after = none[day - 1], none[day]
+    return day - 1 + float((before - 0.5) / (before - after))

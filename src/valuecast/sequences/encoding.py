@@ -1,0 +1,122 @@
+"""What an event is made of: which columns become codes, which become numbers. Learned once, saved with a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from valuecast import columns as c
+from valuecast.errors import ModelError, suggest
+from valuecast.events.log import EventLog
+
+KINDS: Final = 8
+"""So many types of event, the commonest, have a clock of their own."""
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The values of one column that have a code of their own, the commonest first."""
+
+    column: str
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Number:
+    """One numeric part of an event, and strictly rising quantiles of it between which a network is linear."""
+
+    name: str
+    edges: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """The definition of an event. Columns have the names of ``EventLog.schema``.
+
+    Every vocabulary has a slice of the codes: its first code is that of a value it does not know, the next ones are
+    those of its values in their order. A missing value has no code.
+
+    Attributes:
+        grouped: whether lines of one user, time, type and order are one event ("order-level events").
+        vocabularies: ``event``, then ``item`` if there is one, then text and boolean fields and item attributes.
+        numbers: ``amount``, ``lines`` (of an order-level event), ``gap_days`` (since the user's previous event), then
+            numeric fields and item attributes; each only where it varies.
+        clock: whether times are finer than days.
+        seasons: whether the log is long enough to have seen every season.
+        requires: the entries of ``EventLog.schema`` that a log must have, and their types.
+    """
+
+    grouped: bool
+    vocabularies: tuple[Vocabulary, ...]
+    numbers: tuple[Number, ...]
+    clock: bool
+    seasons: bool
+    requires: Mapping[str, str]
+
+    @property
+    def codes(self) -> int:
+        """Number of codes."""
+        return sum(1 + len(vocabulary.values) for vocabulary in self.vocabularies)
+
+    def columns_of_codes(self) -> NDArray[np.int64]:
+        """Return the number of the vocabulary that each code belongs to; shape (codes,)."""
+        sizes = [1 + len(vocabulary.values) for vocabulary in self.vocabularies]
+        return np.repeat(np.arange(len(sizes)), sizes)
+
+    def span(self, column: str) -> tuple[int, int] | None:
+        """Return the slice ``[start, stop)`` of a column's codes, the first for unknown values; None: it has none."""
+        start = 0
+        for vocabulary in self.vocabularies:
+            stop = start + 1 + len(vocabulary.values)
+            if vocabulary.column == column:
+                return start, stop
+            start = stop
+        return None
+
+    @property
+    def kinds(self) -> tuple[int, ...]:
+        """Codes of the commonest types of event, each of which has a clock; none where there is one type."""
+        types = self.span(c.EVENT)
+        return () if types is None else tuple(range(types[0] + 1, types[1])[:KINDS])
+
+    def check(self, log: EventLog) -> None:
+        """Refuse a log whose schema is not the one the encoding was learned on.
+
+        Raises:
+            ModelError: a column is missing or has another type.
+        """
+        found = log.schema
+        for name, kind in self.requires.items():
+            if name not in found:
+                what = f"the log has no column '{name}', which the sequence model reads"
+                raise ModelError(what, where=log.origin, remedy=suggest(name, found))
+            if found[name] != kind:
+                what = f"the column '{name}' holds a {found[name]}; the sequence model learned it as a {kind}"
+                raise ModelError(what, where=log.origin, remedy="Map it as it was mapped for training.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the definition as JSON can hold it."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, saved: Mapping[str, Any]) -> Encoding:
+        """Read what ``to_dict`` returned, before or after a passage through JSON.
+
+        Raises:
+            ModelError: it is not such a definition.
+        """
+        try:
+            parts = {
+                "vocabularies": tuple(Vocabulary(one["column"], tuple(one["values"])) for one in saved["vocabularies"]),
+                "numbers": tuple(Number(one["name"], tuple(map(float, one["edges"]))) for one in saved["numbers"]),
+                "requires": dict(saved["requires"]),
+            }
+            return cls(**{**saved, **parts})
+        except (KeyError, TypeError, ValueError) as error:
+            what = f"the saved encoding of events is not understood ({error})"
+            remedy = "Use the version of valuecast that wrote it, or train the model again."
+            raise ModelError(what, remedy=remedy) from None

@@ -1,0 +1,343 @@
+"""The one training loop: pre-training, fine-tuning and text models, on one CPU, one GPU or under ``torchrun``.
+
+A run with a folder can be killed at any moment and started again: on CPUs it ends in the same weights, bit by bit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Sequence
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.utils import gather_object, set_seed
+from torch import Tensor, nn
+
+from valuecast.config.learning import Optimisation
+from valuecast.errors import ConfigError, FitError
+from valuecast.training.checkpoint import Checkpoint, copied, identity, random_state, set_random_state
+from valuecast.training.feed import Feed, Loaded, ahead
+from valuecast.training.history import Epoch, History, State
+from valuecast.training.optimiser import Groups, optimiser, rate, set_rate
+from valuecast.training.pace import Pace, Progress
+from valuecast.training.trackers import tracker
+
+__all__ = ["Epoch", "Feed", "History", "Loaded", "train"]
+
+_EXPLODED = 1e6  # times the loss of the first step, or 1 if that is more: learning does not do that
+_LOGS_EVERY = 10  # steps: a tracker takes a millisecond or more
+_NAMED = 3  # users that a message names
+
+
+def train(
+    learner: nn.Module,
+    feed: Feed,
+    *,
+    settings: Optimisation,
+    judge: Feed | None = None,
+    halved: Collection[int] | None = None,
+    seed: int = 0,
+    groups: Groups | None = None,
+    folder: Path | None = None,
+    name: str = "training",
+    progress: Progress | None = None,
+    watch: Callable[[int], None] | None = None,
+) -> History:
+    """Train ``learner`` in place; on return it is in evaluation mode and has the weights of its best epoch.
+
+    Under ``torchrun`` every process takes its share of each plan, and the last step of an epoch is filled up from the
+    plan's beginning. The caller's sources of chance are left as they were found.
+
+    Args:
+        learner: returns the losses of a batch, always by the same names, each of shape (); their sum is minimised. If
+            it has a method ``stepped(step)``, that is called after each step (from 1), with the gradients still there.
+            What ``get_extra_state`` returns must be plain data and tensors.
+        feed: of the training data.
+        settings: of the optimiser, the schedule, the precision and so on.
+        judge: validation data, always ``plan(0)``: training stops after ``settings.patience`` epochs that did not
+            lower the sum of its losses.
+        halved: where there is no judge, the epochs after which ``plateau`` halves the learning rate: what a run with a
+            judge found (``History.halved``), for one that is to go the same way.
+        seed: of dropout, and of whatever else the learner draws.
+        groups: parameters of each layer, and the number of layers above it, for ``settings.layer_decay``; parameters
+            in no group are on top.
+        folder: for checkpoints and TensorBoard; all processes must see it. If it holds a checkpoint of the same run,
+            that is continued; a run that is over is not repeated.
+        name: of the run, in file names and messages.
+        progress: is told how it goes.
+        watch: is told the number, from 1, of each epoch at its end, when the weights are those of that epoch; what it
+            raises ends the run.
+
+    Raises:
+        ConfigError: settings that do not go together, or the checkpoint in the folder is of another run.
+        FitError: a loss or its gradient is not finite, or exploded; the weights are as they were before that step.
+        MissingExtraError: the tracker is not installed.
+    """
+    if settings.schedule == "plateau" and judge is None and halved is None:
+        raise ConfigError("'plateau' needs validation data", where="schedule", remedy="Choose another schedule.")
+    accelerator = Accelerator(
+        cpu=not torch.accelerator.is_available(),  # not told so, accelerate takes no notice of torchrun on CPUs
+        log_with=tracker(settings.tracker, folder),
+        project_dir=folder,
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+    )
+    chance = random_state()
+    try:
+        return _Run(
+            learner,
+            feed=feed,
+            judge=judge,
+            halved=halved,
+            settings=settings,
+            seed=seed,
+            groups=groups,
+            accelerator=accelerator,
+            folder=folder,
+            name=name,
+            progress=progress,
+            watch=watch,
+        ).go()
+    finally:
+        # Not accelerator.end_training(): it would take the group of processes from the runs that follow.
+        for each in accelerator.trackers:
+            each.finish()
+        set_random_state(chance)
+
+
+class _Precise(nn.Module):
+    """The learner in the run's precision.
+
+    Accelerate and DDP leave their marks on this module, not on the learner. The precision is not left to accelerate,
+    where it is one for the whole process: that of its first run.
+    """
+
+    def __init__(self, learner: nn.Module, settings: Optimisation, device: torch.device) -> None:
+        super().__init__()
+        able = device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
+        if settings.precision == "bf16" and not able:
+            raise ConfigError("this GPU has no bf16", where="precision", remedy="Give 'auto' or 'fp32'.")
+        self.learner, self.kind = learner, device.type
+        self.bf16 = settings.precision == "bf16" or (settings.precision == "auto" and device.type == "cuda" and able)
+
+    def forward(self, batch: Loaded) -> dict[str, Tensor]:
+        """Return the losses of a batch, in float32."""
+        with torch.autocast(self.kind, torch.bfloat16, enabled=self.bf16):
+            losses: dict[str, Tensor] = self.learner(batch)
+        return {name: loss.float() for name, loss in losses.items()}
+
+
+class _Run:
+    """What a run works with, and where it is."""
+
+    def __init__(
+        self,
+        learner: nn.Module,
+        *,
+        feed: Feed,
+        judge: Feed | None,
+        halved: Collection[int] | None,
+        settings: Optimisation,
+        seed: int,
+        groups: Groups | None,
+        accelerator: Accelerator,
+        folder: Path | None,
+        name: str,
+        progress: Progress | None,
+        watch: Callable[[int], None] | None,
+    ) -> None:
+        self.learner, self.feed, self.judge, self.settings, self.seed = learner, feed, judge, settings, seed
+        self.halved, self.watch = halved, watch
+        self.accelerator, self.name = accelerator, name
+        self.device: torch.device = accelerator.device
+        self.processes: int = accelerator.num_processes
+        self.optimizer = optimiser(learner.to(self.device), settings, groups=groups)
+        self.trained = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        self.alone = _Precise(learner, settings, self.device)
+        self.model = accelerator.prepare_model(self.alone)
+        self.state, self.best = State(), dict[str, Any]()
+        set_seed(seed, device_specific=True)
+        batches = len(self.planned(feed, 0)), len(self.planned(judge, 0)) if judge else 0
+        self.checkpoint = None
+        if folder is not None:
+            run = identity(learner, settings, seed=seed, processes=self.processes, batches=batches)
+            self.checkpoint = Checkpoint(folder / f"{name}.checkpoint", run)
+            if content := self.checkpoint.read():
+                self.resume(content)
+        self.before = self.state.seconds
+        say = progress if progress and accelerator.is_main_process else (lambda _: None)
+        self.pace = Pace(say, done=self.done(self.steps(batches[0])), events=self.state.events)
+
+    def go(self) -> History:
+        """Train until patience or the epochs run out, and return how it went."""
+        state = self.state
+        if not state.over:
+            again = {"tensorboard": {"purge_step": state.steps}} if state.steps else {}
+            self.accelerator.init_trackers(self.name, config=asdict(self.settings), init_kwargs=again)
+        while not state.over:
+            self.epoch()
+        self.optimizer.zero_grad()
+        self.learner.eval()
+        return state.history()
+
+    def epoch(self) -> None:
+        """Learn from every batch once, or from those that are left of an epoch; then decide how to go on."""
+        state, settings = self.state, self.settings
+        plan = self.planned(self.feed, len(state.epochs))
+        index, steps = self.accelerator.process_index, self.steps(len(plan))
+        self.learner.train()
+        shared = [plan[(step * self.processes + index) % len(plan)] for step in range(state.position, steps)]
+        with closing(ahead(self.feed, shared)) as batches:
+            for batch in batches:
+                self.step(batch.to(self.device), steps)
+        validation = self.validate(self.judge) if self.judge else {}
+        number, total = len(state.epochs) + 1, sum(validation.values())
+        if self.judge is None:
+            state.best_epoch = number
+            state.halvings += settings.schedule == "plateau" and number in (self.halved or ())
+        elif total < state.best:
+            state.best, state.best_epoch, self.best = total, number, copied(self.learner.state_dict())
+        elif settings.schedule == "plateau":
+            state.halvings += 1
+        state.stopped_early = number - state.best_epoch >= settings.patience and number < settings.epochs
+        state.over = state.stopped_early or number == settings.epochs
+        top = self.optimizer.param_groups[0]
+        epoch = state.close(validation, learning_rate=top["lr"] / top["share"])
+        ends = {"clipped_steps": epoch.clipped, "halvings": epoch.halvings, "stopped_early": int(state.stopped_early)}
+        self.log("validation", validation, **ends)
+        self.tell(self.summary(epoch), done=number / settings.epochs)
+        if self.watch:
+            self.watch(number)
+        if state.over:
+            if self.best:
+                self.learner.load_state_dict(self.best)
+            self.save()
+
+    def step(self, batch: Loaded, steps: int) -> None:
+        """Learn from one batch; ``steps`` are those of the epoch."""
+        state, settings = self.state, self.settings
+        # As of the middle of the step: neither the first nor the last one is made with a rate of zero.
+        highest = rate(settings, done=self.done(steps, 0.5), halvings=state.halvings)
+        set_rate(self.optimizer, highest)
+        losses = self.model(batch)
+        parts = torch.stack(list(losses.values()))
+        self.optimizer.zero_grad()
+        torch.autograd.backward(parts.sum())
+        norm = self.accelerator.clip_grad_norm_(self.trained, settings.max_norm)
+        facts = torch.cat([parts.detach(), torch.stack([norm, torch.full_like(norm, batch.events)])])
+        # The one wait for the device in a step. Processes see the same means, so that all stop at a step or none does.
+        *means, length, events = self.accelerator.reduce(facts, "mean").tolist()
+        found = dict(zip(losses, means, strict=True))
+        self.check(found, length, batch)
+        self.optimizer.step()
+        clipped = length > settings.max_norm
+        state.count(found, norm=length, clipped=clipped, events=round(events * self.processes))
+        if stepped := getattr(self.learner, "stepped", None):
+            stepped(state.steps)
+        if state.steps % _LOGS_EVERY == 1:
+            self.log("training", found, learning_rate=highest, gradient_norm=length, clipped=int(clipped))
+        if state.steps % settings.checkpoint_steps == 0:
+            self.save()
+        if self.pace.due:
+            place = f"epoch {len(state.epochs) + 1} of {settings.epochs}, step {state.position} of {steps}"
+            self.tell(f"{place}: loss {sum(state.sums.values()) / state.position:.4g}", done=self.done(steps))
+
+    def check(self, losses: dict[str, float], norm: float, batch: Loaded) -> None:
+        """Refuse a step that would spoil the weights."""
+        total = sum(losses.values())
+        if self.state.first is None and math.isfinite(total):
+            self.state.first = total
+        if math.isfinite(norm) and abs(total) < _EXPLODED * max(1.0, abs(self.state.first or 0.0)):
+            return
+        users = list(dict.fromkeys(gather_object(list(batch.users))))
+        more = f" and {len(users) - _NAMED} more" if len(users) > _NAMED else ""
+        raise FitError(
+            f"training went astray in step {self.state.steps + 1}: {_listed(losses)}, norm of the gradient {norm:.4g}, "
+            f"in the batch of {', '.join(users[:_NAMED])}{more}",
+            where=self.name,
+            remedy=f"Lower learning_rate, which is {self.settings.learning_rate:g}; if that does not help, look for "
+            "amounts or times of these users that are far from all others.",
+        )
+
+    @torch.no_grad()
+    def validate(self, judge: Feed) -> dict[str, float]:
+        """Return the mean of each loss over the events, by the same draws every time."""
+        plan = self.planned(judge, 0)[self.accelerator.process_index :: self.processes]
+        chance = random_state()
+        set_seed(self.seed, device_specific=True)
+        self.learner.eval()
+        seen: list[tuple[int, dict[str, Tensor]]] = []
+        with closing(ahead(judge, plan)) as batches:
+            seen.extend((batch.events, self.alone(batch.to(self.device))) for batch in batches)
+        set_random_state(chance)
+        shared = gather_object(
+            [(events, {name: loss.item() for name, loss in losses.items()}) for events, losses in seen]
+        )
+        total = sum(events for events, _ in shared)
+        means = {name: sum(events * losses[name] for events, losses in shared) / total for name in shared[0][1]}
+        if not math.isfinite(sum(means.values())):
+            remedy = f"Lower learning_rate, which is {self.settings.learning_rate:g}."
+            raise FitError(f"validation went astray: {_listed(means)}", where=self.name, remedy=remedy)
+        return means
+
+    def planned(self, feed: Feed, epoch: int) -> Sequence[Any]:
+        """Return a plan that holds something."""
+        plan = feed.plan(epoch)
+        if not plan:
+            kind = "validation" if feed is self.judge else "training"
+            raise FitError(f"there are no {kind} data", where=self.name, remedy="Choose a period that holds some.")
+        return plan
+
+    def save(self) -> None:
+        """Write a checkpoint, where there is a folder; a run that is over needs only its weights and history."""
+        self.state.seconds = self.before + self.pace.seconds
+        if self.checkpoint is None:
+            return
+        content = {"state": asdict(self.state), "learner": self.learner.state_dict()}
+        if not self.state.over:
+            chance = gather_object([random_state()])  # every process draws on its own
+            content |= {"optimizer": self.optimizer.state_dict(), "best": self.best, "chance": chance}
+        if self.accelerator.is_main_process:
+            self.checkpoint.write(content)
+        self.accelerator.wait_for_everyone()
+
+    def resume(self, content: dict[str, Any]) -> None:
+        """Go back to where a checkpoint was written."""
+        self.state = State(**content["state"])
+        self.learner.load_state_dict(content["learner"])
+        if not self.state.over:
+            self.optimizer.load_state_dict(content["optimizer"])
+            self.best = content["best"]
+            set_random_state(content["chance"][self.accelerator.process_index])
+
+    def steps(self, batches: int) -> int:
+        """Return the number of steps of an epoch: in each, every process takes one batch."""
+        return math.ceil(batches / self.processes)
+
+    def done(self, steps: int, more: float = 0.0) -> float:
+        """Return the share of the run that is done, with ``more`` steps of an epoch of ``steps``."""
+        return (len(self.state.epochs) + (self.state.position + more) / steps) / self.settings.epochs
+
+    def log(self, kind: str, losses: dict[str, float], **adjusted: float) -> None:
+        """Log losses, and what the loop adjusts."""
+        self.accelerator.log({f"{kind}/{name}": value for name, value in losses.items()} | adjusted, self.state.steps)
+
+    def tell(self, what: str, *, done: float) -> None:
+        """Say how it goes."""
+        self.pace.tell(f"{self.name}: {what}", done=done, events=self.state.events)
+
+    def summary(self, epoch: Epoch) -> str:
+        """Return what is to be said at the end of an epoch."""
+        state, number = self.state, len(self.state.epochs)
+        text = f"epoch {number} of {self.settings.epochs} done: loss {sum(epoch.training.values()):.4g}"
+        if epoch.validation:
+            best = "the best so far" if state.best_epoch == number else f"best {state.best:.4g}"
+            text += f", validation {sum(epoch.validation.values()):.4g} ({best})"
+        return f"{text}, stopping early" if state.stopped_early else text
+
+
+def _listed(losses: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4g}" for name, value in losses.items())

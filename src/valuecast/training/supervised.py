@@ -1,0 +1,229 @@
+"""Labelled rows of histories as batches, and the module that learns from them: a network with its heads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from valuecast.models import adapters
+from valuecast.models.finetuned import Answerer, read, windows_of
+from valuecast.models.network import Network, Tensors
+from valuecast.sequences import windows as cut
+from valuecast.sequences.sequences import Sequences
+from valuecast.sequences.windows import Windows
+
+Labels = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Rows of several tasks: those of one after those of the other.
+
+    Attributes:
+        keys: ``user, at`` of each row.
+        labels: of each task, what its head's loss reads, row for row.
+    """
+
+    keys: pl.DataFrame
+    labels: Mapping[str, Labels]
+
+    def __post_init__(self) -> None:
+        if len(self.keys) != sum(map(len, self.labels.values())):
+            raise AssertionError("training rows and label rows differ")
+
+    @cached_property
+    def ends(self) -> NDArray[np.int64]:
+        """The number after the last row of each task."""
+        return np.cumsum([len(labels) for labels in self.labels.values()])
+
+
+@dataclass(frozen=True)
+class Part:
+    """The rows of one task in a batch.
+
+    Attributes:
+        rows: their places in the batch.
+        labels: of them.
+        weight: of their mean loss.
+    """
+
+    rows: Tensor
+    labels: Tensor
+    weight: float
+
+
+@dataclass(frozen=True)
+class Item:
+    """A batch: histories, or what a frozen network says of each row; and the labels of each task.
+
+    Attributes:
+        given: histories, or states of shape (R, state_width).
+        parts: by the name of the task.
+        events: in the batch; where it is judged, rows: every row then weighs the same.
+        users: of the batch, for messages.
+    """
+
+    given: Tensors | Tensor
+    parts: Mapping[str, Part]
+    events: int
+    users: Sequence[str]
+
+    def to(self, device: torch.device) -> Item:
+        """Copy to a device."""
+        parts = {
+            task: replace(part, rows=part.rows.to(device), labels=part.labels.to(device))
+            for task, part in self.parts.items()
+        }
+        return replace(self, given=self.given.to(device), parts=parts)
+
+
+@dataclass(frozen=True)
+class WindowFeed:
+    """Batches of windows with the rows that are asked in them.
+
+    Attributes:
+        asked: every row and its labels.
+        sequences: the histories.
+        windows: each row in one of them.
+        batch_events: see ``Optimisation``.
+        seed: of the order; None: always the same.
+    """
+
+    asked: Asked
+    sequences: Sequences
+    windows: Windows
+    batch_events: int
+    seed: int | None
+
+    def __post_init__(self) -> None:
+        if len(self.windows.rows) != len(self.asked.keys):
+            raise AssertionError("rows of windows and rows of labels differ")
+
+    def plan(self, epoch: int) -> list[NDArray[np.int64]]:
+        """Windows of similar length together, in another order in each epoch."""
+        draw = None if self.seed is None else np.random.default_rng([self.seed, epoch])
+        return cut.bucketed(self.windows, self.batch_events, draw)
+
+    def load(self, item: NDArray[np.int64]) -> Item:
+        """Collect the windows and their rows."""
+        batch = cut.batch(self.sequences, self.windows, item)
+        parts = parts_of(self.asked, batch.row, batches=self.batches, judged=self.seed is None)
+        events = batch.events if self.seed is not None else len(batch.row)
+        return Item(Tensors.of(batch), parts, events, batch.users)
+
+    @cached_property
+    def batches(self) -> int:
+        """How many there are in an epoch."""
+        return len(self.plan(0))
+
+
+@dataclass(frozen=True)
+class FrozenFeed:
+    """Batches of rows of which a frozen network has said all that it ever will.
+
+    Attributes:
+        asked: every row and its labels.
+        states: what heads read; shape (R, state_width).
+        batch_rows: rows in a batch.
+        seed: of the order; None: always the same.
+    """
+
+    asked: Asked
+    states: Tensor
+    batch_rows: int
+    seed: int | None
+
+    def plan(self, epoch: int) -> list[NDArray[np.int64]]:
+        """Rows in another order in each epoch."""
+        rows = np.arange(len(self.states))
+        if self.seed is not None:
+            rows = np.random.default_rng([self.seed, epoch]).permutation(rows)
+        return np.array_split(rows, -(-len(rows) // self.batch_rows))
+
+    def load(self, item: NDArray[np.int64]) -> Item:
+        """Collect the rows."""
+        parts = parts_of(self.asked, item, batches=self.batches, judged=self.seed is None)
+        users = self.asked.keys["user"].gather(item[:100]).to_list()
+        return Item(self.states[torch.from_numpy(item)], parts, len(item), users)
+
+    @cached_property
+    def batches(self) -> int:
+        """How many there are in an epoch."""
+        return -(-len(self.states) // self.batch_rows)
+
+
+def parts_of(asked: Asked, rows: NDArray[np.int64], *, batches: int, judged: bool) -> dict[str, Part]:
+    """Pick the rows of each task, and weigh them so that in an epoch every row of a task counts the same.
+
+    Args:
+        asked: every row and its labels.
+        rows: numbers of the rows in the batch.
+        batches: how many there are in an epoch.
+        judged: whether losses are averaged by the rows of each batch, not added up batch by batch.
+    """
+    found, start = {}, 0
+    for task, end in zip(asked.labels, asked.ends, strict=True):
+        labels = asked.labels[task]
+        places = np.flatnonzero((rows >= start) & (rows < end))
+        usual = len(labels) * len(rows) / len(asked.keys) if judged else len(labels) / batches
+        own = torch.from_numpy(np.ascontiguousarray(labels[rows[places] - start]))
+        found[task] = Part(torch.from_numpy(places), own, len(places) / usual)
+        start = int(end)
+    return found
+
+
+class Learner(nn.Module):
+    """Losses of every task; what is trained of the network is for the method to say."""
+
+    def __init__(self, answerer: Answerer) -> None:
+        super().__init__()
+        self.answerer = answerer
+
+    def forward(self, item: Item) -> dict[str, Tensor]:
+        """Return the loss of each task, and the penalty of the method where there is one."""
+        read = self.answerer(item.given) if isinstance(item.given, Tensors) else item.given
+        losses = {}
+        for task, part in item.parts.items():
+            head = self.answerer.head(task)
+            # A batch without a row of this task still names its loss.
+            losses[task] = (
+                part.weight * head.loss(head(read[part.rows]), part.labels)
+                if len(part.rows)
+                else head(read[:1]).sum() * 0.0
+            )
+        penalty = adapters.regulariser(self.answerer.network)
+        return losses if penalty is None else {**losses, "orthogonality": penalty}
+
+    def stepped(self, step: int) -> None:
+        """Let the method look at the gradients of a step."""
+        adapters.stepped(self.answerer.network, step)
+
+
+def feed(
+    network: Network, sequences: Sequences, asked: Asked, *, batch_events: int, seed: int | None, frozen: bool
+) -> WindowFeed | FrozenFeed:
+    """Make the feed of some rows.
+
+    Args:
+        network: says how long windows are; if it is frozen, it is asked here about every row, once.
+        sequences: the histories.
+        asked: rows and labels.
+        batch_events: events in a batch; a frozen network's rows come eight times fewer at once.
+        seed: of the order; None for rows that are judged, not learned from.
+        frozen: whether no weight of the network is trained.
+    """
+    rows = cut.rows_of(sequences, asked.keys)
+    windows = windows_of(network, sequences, rows, share=True)
+    if not frozen:
+        return WindowFeed(asked, sequences, windows, batch_events, seed)
+    states = torch.empty(len(asked.keys), network.state_width)
+    for numbers, found in read(network, sequences, windows):
+        states[torch.from_numpy(numbers)] = found.float().cpu()
+    return FrozenFeed(asked, states, max(1, batch_events // 8), seed)
