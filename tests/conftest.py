@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from valuecast.models import calibration
+
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 
@@ -27,3 +29,11 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def few_resamples() -> Iterator[None]:
+    """The band of a probability takes longer than a small network; for tests that are not about it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(calibration, "REPLICATES", 5)
+        yield

@@ -32,6 +32,7 @@ from valuecast.tasks.splits import TimeSplit, UserSplit
 from valuecast.training import finetune as module
 from valuecast.training.finetune import Course, finetune, finetune_together, prepare
 from valuecast.training.history import History
+from valuecast.training.stages import TaskRows
 from valuecast.training.supervised import Asked, FrozenFeed, Item, Learner, WindowFeed
 from valuecast.training.tables import Tables
 
@@ -41,7 +42,14 @@ SPLIT = TimeSplit(every=20, validation=1, rounds=2)
 ONE = replace(SPLIT, rounds=1)
 BRIEF = Finetuning(replace(QUICK, epochs=1))
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+TABLES = Tables()
+pytestmark = pytest.mark.usefixtures("one_thread", "few_resamples")
+
+
+def fitted(base: Backbone, task: Task, log: EventLog, **options: Any) -> Predictor:
+    """Fine-tune briefly, unless told otherwise."""
+    usual: dict[str, Any] = {"settings": BRIEF, "split": ONE, "tables": TABLES}
+    return finetune(base, task, log, **{**usual, **options})
 
 
 @pytest.fixture(scope="module")
@@ -57,11 +65,6 @@ def log(whole: EventLog) -> EventLog:
 @pytest.fixture(scope="module")
 def base(log: EventLog) -> Backbone:
     return pretrained(log.before(EARLY))
-
-
-@pytest.fixture(scope="module")
-def tables() -> Tables:
-    return Tables()
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,7 @@ def test_every_label_row_is_learned_from_once_in_every_epoch(
     method: Any, base: Backbone, log: EventLog, trained: list[Trained]
 ) -> None:
     task, split = churn([15, 30], active=90), TimeSplit(every=10, validation=2, rounds=1)
-    finetune_together(base, [task, value(30, active=90)], log, method=method, settings=BRIEF, split=split)
+    finetune_together(base, [task, value(30, active=90)], log, method=method, split=split)
     choice = split.choices(task, log)[0]
     cutoffs = split.cutoffs(task, log)
     stages = [(trained[0].feed, choice.train, choice.known), (trained[0].judge, choice.validation, None)]
@@ -144,15 +147,15 @@ def test_rows_that_get_lost_are_noticed(base: Backbone, log: EventLog, monkeypat
 
     monkeypatch.setattr(cut, "shared", losing)
     with pytest.raises(AssertionError, match="rows of windows and rows of labels differ"):
-        finetune(base, churn(30, active=90), log, settings=BRIEF, split=ONE)
+        fitted(base, churn(30, active=90), log)
     keys = pl.DataFrame({"user": ["a", "b"]})
     with pytest.raises(AssertionError, match="training rows and label rows differ"):
         Asked(keys, {"one": np.zeros((1, 1), np.float32)})
 
 
-def test_losses_of_batches_add_up_to_the_mean_over_rows(base: Backbone, log: EventLog, tables: Tables) -> None:
+def test_losses_of_batches_add_up_to_the_mean_over_rows(base: Backbone, log: EventLog) -> None:
     """Whatever the batches: the mean loss over them is the sum of the tasks' mean losses over all their rows."""
-    course = prepare(base, [churn(30, active=90), value(30, active=90)], log, split=ONE, tables=tables)
+    course = prepare(base, [churn(30, active=90), value(30, active=90)], log, split=ONE, tables=TABLES)
     stage = course._stage("round-1", course.rounds[0])
     specs = course._specs(stage)
     asked = course._asked(specs, stage.learned, stage.until)
@@ -195,14 +198,14 @@ def test_tasks_together_have_one_trunk_and_a_head_each(
         assert isinstance(read.inputs, Answers)
         assert read.inputs.answerer.tasks == (each.task.name,)
         assert read.predict(whole, at=BEFORE).equals(each.predict(whole, at=BEFORE))
-    alone = finetune(base, tasks[0], log, settings=BRIEF, split=ONE)
+    alone = fitted(base, tasks[0], log)
     assert not alone.predict(whole, at=BEFORE)["score"].equals(made[0].predict(whole, at=BEFORE)["score"])
 
 
 @pytest.mark.parametrize("name", ["items", "training"])
 def test_a_task_may_have_any_name(base: Backbone, log: EventLog, name: str, tmp_path: Any) -> None:
     task = Task("count(*) of purchase over next 30 days > 0", name=name)
-    made = finetune(base, task, log, method="frozen", settings=BRIEF, split=ONE)
+    made = fitted(base, task, log, method="frozen")
     made.save(tmp_path / "model")
     assert Predictor.load(tmp_path / "model").predict(log, at=BEFORE).equals(made.predict(log, at=BEFORE))
 
@@ -212,7 +215,7 @@ def test_a_backbone_that_has_seen_the_validation_horizon_is_refused(log: EventLo
     first, second = SPLIT.choices(task, log)
     late = replace_before(base, first.known + timedelta(microseconds=1))
     with pytest.raises(ModelError) as found:
-        finetune(late, task, log, settings=BRIEF, split=SPLIT)
+        finetune(late, task, log, split=SPLIT)
     assert f"the first validation cutoff is {moments.text(first.known)}" in found.value.what
     assert found.value.remedy is not None
     assert f"--before {moments.text(first.known)} at the latest" in found.value.remedy
@@ -223,9 +226,7 @@ def replace_before(base: Backbone, before: datetime) -> Backbone:
     return Backbone(before, base.architecture, base.encoding, base.network, base.facts)
 
 
-def test_rounds_that_the_backbone_has_seen_are_left_out(
-    log: EventLog, base: Backbone, trained: list[Trained], tables: Tables
-) -> None:
+def test_rounds_that_the_backbone_has_seen_are_left_out(log: EventLog, base: Backbone, trained: list[Trained]) -> None:
     task = churn(30, active=90)
     split = TimeSplit(every=20, validation=1, rounds=3)
     rounds = split.choices(task, log)
@@ -233,13 +234,13 @@ def test_rounds_that_the_backbone_has_seen_are_left_out(
 
     def kept(before: datetime) -> int:
         base_ = replace_before(base, before)
-        return len(prepare(base_, [task], log, split=split, tables=tables).rounds)
+        return len(prepare(base_, [task], log, split=split, tables=TABLES).rounds)
 
     hair = timedelta(microseconds=1)
     for number, choice in enumerate(rounds):
         assert kept(choice.known) == number + 1
         assert number == 0 or kept(choice.known + hair) == number
-    made = finetune(replace_before(base, rounds[1].known), task, log, settings=BRIEF, split=split)
+    made = fitted(replace_before(base, rounds[1].known), task, log, split=split)
     assert len(trained) == 3  # two rounds and the refit
     validated = [moments.text(choice.validation[0]) for choice in rounds[:2]]
     assert made.facts["split"]["calibrated_on"] == validated
@@ -269,7 +270,7 @@ def test_nothing_from_a_rounds_moment_on_reaches_its_waits(
     log: EventLog, base: Backbone, trained: list[Trained]
 ) -> None:
     task, split = churn([15, 30], active=90), TimeSplit(every=10, validation=2, rounds=2)
-    finetune(base, task, log, settings=BRIEF, split=split)
+    fitted(base, task, log, split=split)
     censored = 0
     for choice, call in zip(split.choices(task, log), trained, strict=False):
         cut_ = waits(task, log.before(choice.known), choice.train)
@@ -293,7 +294,7 @@ def test_an_event_at_the_very_moment_is_not_known_before_it() -> None:
     known = at + timedelta(days=20)
     keys = {"user": ["a", "b", "c"], "at": [at] * 3}
     truths = pl.DataFrame({**keys, "days": [20.0, 19.999, 25.0], "seen": [True, True, False], "known": [25.0] * 3})
-    part = module._Part(churn(15), truths, truths, FINETUNING)
+    part = TaskRows(churn(15), truths, truths, FINETUNING)
     found = part.known(pl.Series([True] * 3), known)
     assert found["days"].to_list() == [20.0, 19.999, 20.0]
     assert found["seen"].to_list() == [False, True, False]
@@ -347,7 +348,7 @@ def test_an_event_at_or_after_at_leaves_the_logit_at_it_unchanged(trunk: Trunk, 
 def test_the_last_of_many_events_is_what_a_row_is_asked_behind(log: EventLog, base: Backbone) -> None:
     """Windows shared in training and the last events alone in prediction say nearly the same where both see all."""
     task = churn(30, active=90)
-    made = finetune(base, task, log, settings=BRIEF, split=ONE)
+    made = fitted(base, task, log)
     assert isinstance(made.inputs, Answers)
     keys = ONE.cutoffs(task, log)
     asked = labels(task, log, keys).select("user", "at")
@@ -360,7 +361,7 @@ def test_the_last_of_many_events_is_what_a_row_is_asked_behind(log: EventLog, ba
 
 @pytest.mark.parametrize(("task", "falls"), [(churn([15, 30]), True), (purchase([15, 30]), False)])
 def test_longer_horizons_have_lower_chances_of_nothing(task: Task, falls: bool, log: EventLog, base: Backbone) -> None:
-    made = finetune(base, task, log, settings=FINETUNING, split=ONE)
+    made = fitted(base, task, log, settings=FINETUNING)
     assert isinstance(made.inputs, Answers)
     assert made.inputs.answerer.head(task.name).spec.kind == "hazard"
     raw = made.raw(log, at=BEFORE).pivot("target", index="user", values="raw")
@@ -369,7 +370,7 @@ def test_longer_horizons_have_lower_chances_of_nothing(task: Task, falls: bool, 
 
 
 def test_longer_horizons_have_higher_values(log: EventLog, base: Backbone) -> None:
-    made = finetune(base, value([10, 20, 30]), log, settings=FINETUNING, split=ONE)
+    made = fitted(base, value([10, 20, 30]), log, settings=FINETUNING)
     raw = made.raw(log, at=BEFORE).pivot("target", index="user", values="raw")
     first, second, third = (raw[f"value_{days}d"] for days in (10, 20, 30))
     assert (first <= second).all()
@@ -379,7 +380,7 @@ def test_longer_horizons_have_higher_values(log: EventLog, base: Backbone) -> No
 
 @pytest.mark.parametrize(("head", "kind"), [("auto", "hazard"), ("hazard", "hazard"), ("bernoulli", "bernoulli")])
 def test_a_head_may_be_chosen(head: HeadKind, kind: str, log: EventLog, base: Backbone) -> None:
-    made = finetune(base, churn(30), log, settings=replace(BRIEF, head=head), split=ONE)
+    made = fitted(base, churn(30), log, settings=replace(BRIEF, head=head))
     assert isinstance(made.inputs, Answers)
     assert made.inputs.answerer.head("churn").spec.kind == kind
 
@@ -388,7 +389,7 @@ def test_a_split_by_users_learns_nothing_of_those_held_out(whole: EventLog) -> N
     at = START + timedelta(days=150)
     split, task = UserSplit(at=at, holdout=0.3, folds=2), value([15, 30])
     base = untrained(whole, before=at)
-    made = finetune(base, task, whole, settings=BRIEF, split=split)
+    made = fitted(base, task, whole, split=split)
     scores = made.predict(whole, at=at)
     assert len(scores) > 10
     assert all(split.holds(user) for user in scores["user"])
@@ -399,15 +400,15 @@ def test_a_split_by_users_learns_nothing_of_those_held_out(whole: EventLog) -> N
         whole,
         events.with_columns(pl.when(later).then(pl.col("amount") * 100).otherwise("amount").alias("amount")),
     )
-    assert finetune(base, task, other, settings=BRIEF, split=split).predict(other, at=at).equals(scores)
+    assert fitted(base, task, other, split=split).predict(other, at=at).equals(scores)
     with pytest.raises(ModelError, match="has seen what choices would be made by"):
-        finetune(replace_before(base, at + timedelta(days=1)), task, whole, settings=BRIEF, split=split)
+        fitted(replace_before(base, at + timedelta(days=1)), task, whole, split=split)
 
 
 def test_folds_of_users_are_judged_by_networks_that_have_not_seen_them(whole: EventLog, trained: list[Trained]) -> None:
     at = START + timedelta(days=150)
     split, task = UserSplit(at=at, holdout=0.3, folds=2), churn([15, 30])
-    made = finetune(untrained(whole, before=at), task, whole, settings=BRIEF, split=split)
+    made = fitted(untrained(whole, before=at), task, whole, split=split)
     assert len(trained) == 3
     for fold, call in enumerate(trained[:2]):
         learned = set(call.feed.asked.keys["user"])
@@ -426,7 +427,7 @@ def test_folds_of_users_are_judged_by_networks_that_have_not_seen_them(whole: Ev
 def test_the_refit_goes_as_the_choice_did(log: EventLog, base: Backbone, trained: list[Trained]) -> None:
     """As many epochs as were best, and the learning rate halved where it was."""
     how = Optimisation(learning_rate=0.3, schedule="plateau", warmup=0, epochs=6, patience=6, tracker="none")
-    made = finetune(base, churn(30, active=90), log, settings=Finetuning(how), split=SPLIT)
+    made = fitted(base, churn(30, active=90), log, settings=Finetuning(how), split=SPLIT)
     first, *others = trained
     assert first.history.halved
     best = first.history.best_epoch
@@ -452,7 +453,7 @@ def moved(base: Backbone, made: Predictor) -> dict[str, float]:
 
 def test_lower_layers_learn_more_slowly(log: EventLog, base: Backbone, trained: list[Trained]) -> None:
     how = replace(BRIEF, optimisation=replace(BRIEF.optimisation, layer_decay=0.01, weight_decay=0.0))
-    found = moved(base, finetune(base, churn(30, active=90), log, settings=how, split=ONE))
+    found = moved(base, fitted(base, churn(30, active=90), log, settings=how))
     far = {
         part: max(far for name, far in found.items() if name.startswith(part))
         for part in ("encoder.", "trunk.model.layers.0.", "trunk.model.layers.1.", "trunk.model.norm")
@@ -465,7 +466,7 @@ def test_lower_layers_learn_more_slowly(log: EventLog, base: Backbone, trained: 
 
 
 def test_frozen_trains_heads_alone(log: EventLog, base: Backbone, trained: list[Trained]) -> None:
-    made = finetune(base, churn(30, active=90), log, method="frozen", settings=BRIEF, split=ONE)
+    made = fitted(base, churn(30, active=90), log, method="frozen")
     assert isinstance(trained[0].feed, FrozenFeed)
     assert set(moved(base, made).values()) == {0.0}
     assert made.facts["parameters"]["trained"] == 0
@@ -478,7 +479,7 @@ def test_scratch_takes_nothing_of_the_weights(log: EventLog, whole: EventLog) ->
     one, other = (untrained(log, before=EARLY, seed=seed) for seed in (1, 2))
 
     def scores(base: Backbone, method: Any) -> pl.DataFrame:
-        made = finetune(base, churn(30, active=90), log, method=method, settings=BRIEF, split=ONE)
+        made = fitted(base, churn(30, active=90), log, method=method)
         return made.predict(whole, at=BEFORE)
 
     assert scores(one, "scratch").equals(scores(other, "scratch"))
@@ -490,7 +491,7 @@ def test_the_same_again_is_the_same(log: EventLog, base: Backbone, whole: EventL
     chance = torch.get_rng_state()
 
     def scores(seed: int) -> pl.DataFrame:
-        made = finetune(base, churn(30, active=90), log, settings=BRIEF, split=ONE, seed=seed)
+        made = fitted(base, churn(30, active=90), log, seed=seed)
         return made.predict(whole, at=BEFORE)
 
     first = scores(3)
@@ -504,7 +505,7 @@ def test_the_same_again_is_the_same(log: EventLog, base: Backbone, whole: EventL
 
 def test_the_facts_say_what_was_done(log: EventLog, base: Backbone) -> None:
     task = churn(30, active=90)
-    made = finetune(base, task, log, method="lora", settings=FINETUNING, split=SPLIT, seed=5)
+    made = fitted(base, task, log, method="lora", settings=FINETUNING, split=SPLIT, seed=5)
     facts = made.facts
     assert (made.name, made.before, made.split) == ("lora", BEFORE, SPLIT)
     assert facts["log"] == log.fingerprint
@@ -525,12 +526,12 @@ def test_a_cutoff_where_nobody_is_eligible_is_passed_over(log: EventLog, base: B
     )
     inside = pl.col("time").is_between(START + timedelta(days=90), START + timedelta(days=150))
     thinned = like(log, frame.filter((pl.col("event") != "return") | inside))
-    made = finetune(base, rare, thinned, settings=BRIEF, split=TimeSplit(every=10, validation=1, rounds=3))
+    made = fitted(base, rare, thinned, split=TimeSplit(every=10, validation=1, rounds=3))
     assert made.facts["examples"] > 0
 
 
-def test_a_course_is_watched(log: EventLog, base: Backbone, tables: Tables) -> None:
-    course: Course = prepare(base, [churn([15, 30])], log, settings=FINETUNING, split=ONE, tables=tables)
+def test_a_course_is_watched(log: EventLog, base: Backbone) -> None:
+    course: Course = prepare(base, [churn([15, 30])], log, settings=FINETUNING, split=ONE, tables=TABLES)
     seen: list[int] = []
     held = course.judge(lambda number, scored: seen.append(number * len(scored)))
     assert seen == [2, 4]

@@ -12,6 +12,7 @@ from valuecast.cli.app import TASK, LogPath, app, say
 from valuecast.cli.models import known_before, tell_fitted
 from valuecast.config.learning import Adaptation, Finetuning, HeadKind, Pretraining, Size, Trunk
 from valuecast.errors import ConfigError
+from valuecast.training.processes import rank
 
 Before = Annotated[str, typer.Option(metavar="TIME", help="Nothing at or after this moment is read.")]
 BackbonePath = Annotated[Path, typer.Argument(metavar="BACKBONE", help="A folder that `pretrain` wrote.")]
@@ -57,6 +58,8 @@ def pretrain(
     artifact.check_replaceable(out, kind=backbone.KIND)
     known = known_before(log, before)
     made = pretrain_(known, size=size, trunk=trunk, settings=how, seed=seed, folder=_work(out), progress=say)
+    if rank():  # the first process writes
+        return
     made.save(out)
     typer.echo(f"wrote {out}, pre-trained on what happened before {moments.text(made.before)}")
 
@@ -116,6 +119,8 @@ def finetune(
         folder=_work(out),
         progress=say,
     )
+    if rank():  # the first process writes
+        return
     for place, fitted in zip(places, made, strict=True):
         fitted.save(place)
         tell_fitted(fitted, place)

@@ -45,8 +45,8 @@ class Asked:
 
     def to(self, device: torch.device) -> Asked:
         """Copy to a device."""
-        rest = (part.to(device, non_blocking=True) for part in (self.target, self.counts, self.user))
-        return Asked(self.tensors.to(device), *rest, events=self.events)
+        target, counts, user = (part.to(device, non_blocking=True) for part in (self.target, self.counts, self.user))
+        return Asked(self.tensors.to(device), target, counts, user, self.events)
 
 
 @dataclass(frozen=True)

@@ -17,23 +17,23 @@ import torch
 from valuecast import columns as c
 from valuecast import moments
 from valuecast.config.learning import Adaptation, Finetuning
-from valuecast.errors import FitError, ModelError, TaskError
+from valuecast.errors import FitError, TaskError
 from valuecast.events.log import EventLog
 from valuecast.models import adapters
 from valuecast.models.backbone import Backbone
 from valuecast.models.column import Column
 from valuecast.models.finetuned import Answerer, Answers, Design, answers
-from valuecast.models.head_spec import HeadSpec, labels_of, needs_waits, spec_of
+from valuecast.models.head_spec import HeadSpec, labels_of, spec_of
 from valuecast.models.model import Choice
 from valuecast.models.network import Network, layers
 from valuecast.models.predictor import Head, Predictor
 from valuecast.sequences.sequences import Sequences
 from valuecast.tasks import Task
-from valuecast.tasks.labels import DAYS, KNOWN, SEEN, check
 from valuecast.tasks.splits import Round, Split, TimeSplit, UserSplit
 from valuecast.training.calibrate import Judged, Scored, calibrated
-from valuecast.training.fit import peopled
 from valuecast.training.loop import History, train
+from valuecast.training.processes import apart
+from valuecast.training.stages import Stage, TaskRows, rounds_for
 from valuecast.training.supervised import Asked, Learner, feed
 from valuecast.training.tables import Tables
 
@@ -103,94 +103,11 @@ def prepare(base: Backbone, tasks: Sequence[Task], log: EventLog, **options: Unp
         raise FitError(objection, where=f"method '{method}'", remedy="Choose another method, or another trunk.")
     if len({task.name for task in tasks}) < len(tasks):
         raise TaskError("two tasks have one name", where="tasks of one trunk", remedy="Give each a name of its own.")
-    rounds = choices(base, tasks, log, split, tables=tables)
+    rounds = rounds_for(base, tasks, log, split, tables=tables)
     say(f"{method}: labels and sequences")
-    sequences = tables.sequences(base.encoding, log, folder=folder and folder / "sequences")
-    parts = tuple(_Part.of(task, log, split, tables=tables, settings=settings) for task in tasks)
+    sequences = tables.sequences(base.encoding, log, folder=folder and apart(folder / "sequences"))
+    parts = tuple(TaskRows.of(task, log, split, tables=tables, settings=settings) for task in tasks)
     return Course(base, method, settings, log, split, rounds, parts, sequences, options.get("seed", 0), folder, say)
-
-
-def choices(base: Backbone, tasks: Sequence[Task], log: EventLog, split: Split, *, tables: Tables) -> tuple[Round, ...]:
-    """Return the rounds, the latest first, whose validation a backbone has not seen.
-
-    Raises:
-        ModelError: it has seen that of all of them; the message names the latest moment that would do.
-        TaskError: the log is too short, or the tasks have different cutoffs.
-    """
-    every = []
-    for task in tasks:
-        check(task, log)
-        every.append(peopled(split.choices(task, log), tables.labelled(task, log, split), task))
-    if any(other != every[0] for other in every):
-        raise TaskError(
-            f"{' and '.join(map(str, tasks))} have different cutoffs",
-            where="tasks of one trunk",
-            remedy="Fine-tune tasks of another horizon or another 'active' apart: a label of one would tell of the "
-            "validation of the other.",
-        )
-    rounds = tuple(choice for choice in every[0] if base.before <= choice.known)
-    if not rounds:
-        latest, best = moments.text(every[0][0].known), moments.text(every[0][-1].known)
-        raise ModelError(
-            f"the backbone was pre-trained on what happened before {moments.text(base.before)}, and has seen what "
-            f"choices would be made by: the first validation cutoff is {latest}",
-            where="backbone",
-            remedy=f"Pre-train with --before {latest} at the latest; with {best} every round can calibrate.",
-        )
-    return rounds
-
-
-@dataclass(frozen=True)
-class _Part:
-    """A task of the trunk: who is asked about when, and what happened.
-
-    Attributes:
-        task: what is asked.
-        labelled: ``user, at`` and targets.
-        truths: what the head learns from, row for row: the same, or waits.
-        settings: may say which head.
-    """
-
-    task: Task
-    labelled: pl.DataFrame
-    truths: pl.DataFrame
-    settings: Finetuning
-
-    @classmethod
-    def of(cls, task: Task, log: EventLog, split: Split, *, tables: Tables, settings: Finetuning) -> _Part:
-        labelled = tables.labelled(task, log, split)
-        waiting = needs_waits(task, kind=settings.head)
-        return cls(task, labelled, tables.waits(task, log, split) if waiting else labelled, settings)
-
-    def known(self, rows: pl.Series, until: datetime | None) -> pl.DataFrame:
-        """What was known of some rows at a moment: a wait that was not over by then is censored there."""
-        kept = self.truths.filter(rows)
-        if until is None or DAYS not in kept.columns:
-            return kept
-        days = (pl.lit(until, dtype=pl.Datetime("us")) - pl.col(c.AT)) / pl.duration(days=1)
-        return kept.with_columns(
-            pl.min_horizontal(DAYS, days).alias(DAYS),
-            (pl.col(SEEN) & (pl.col(DAYS) < days)).alias(SEEN),
-            days.alias(KNOWN),
-        )
-
-    def scored(self, raw: pl.DataFrame, rows: pl.Series, target: str) -> Scored:
-        """Put raw scores beside the labels of some rows."""
-        truth = self.labelled.filter(rows).select(*c.KEY, pl.col(target).alias("truth"))
-        beside = truth.join(raw.select(*c.KEY, pl.col(target).alias("raw")), on=list(c.KEY), maintain_order="left")
-        if len(beside) != len(truth):
-            raise AssertionError(f"{len(truth)} labels and {len(beside)} scores")
-        return Scored(beside.select(c.KEY), beside["raw"].to_numpy(), beside["truth"].to_numpy())
-
-
-@dataclass(frozen=True)
-class _Stage:
-    """One network: which rows of each part it learns from, which it is judged on, and what may be known."""
-
-    name: str
-    learned: tuple[pl.Series, ...]
-    held: tuple[pl.Series, ...] | None = None
-    until: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -203,7 +120,7 @@ class Course:
     log: EventLog
     split: Split
     rounds: tuple[Round, ...]
-    parts: tuple[_Part, ...]
+    parts: tuple[TaskRows, ...]
     sequences: Sequences
     seed: int
     folder: Path | None
@@ -221,7 +138,7 @@ class Course:
             self._judge(stage, made, judged)
         assert history is not None
         every = tuple(pl.repeat(True, len(part.labelled), eager=True) for part in self.parts)
-        last = _Stage("refit", every)
+        last = Stage("refit", every)
         made, _ = self.train(last, chosen=history)
         raw = self._raw(made, every, share=True)
         facts = self._facts(made, history) | {"seconds": time.perf_counter() - start}
@@ -254,7 +171,7 @@ class Course:
         return self._held(stage, made)
 
     def train(
-        self, stage: _Stage, *, chosen: History | None, watch: Callable[[int, Answerer], None] | None = None
+        self, stage: Stage, *, chosen: History | None, watch: Callable[[int, Answerer], None] | None = None
     ) -> tuple[Answerer, History]:
         """Train one network: as long as was chosen, or until the loss on the held-out rows stops falling.
 
@@ -291,7 +208,7 @@ class Course:
             )
         return answerer, history
 
-    def _stage(self, name: str, choice: Round) -> _Stage:
+    def _stage(self, name: str, choice: Round) -> Stage:
         learned, held = [], []
         for part in self.parts:
             if choice.fold is None:
@@ -304,14 +221,14 @@ class Course:
                 held.append(folds == choice.fold)
         # By users every label of those who are learned from is known: others are held out, not later moments.
         until = None if isinstance(self.split, UserSplit) else choice.known
-        return _Stage(name, tuple(learned), tuple(held), until)
+        return Stage(name, tuple(learned), tuple(held), until)
 
     def _network(self) -> Network:
         if self.method == "scratch":
             return Network(self.base.architecture, self.base.encoding)
         return copy.deepcopy(self.base.network)
 
-    def _specs(self, stage: _Stage) -> dict[str, HeadSpec]:
+    def _specs(self, stage: Stage) -> dict[str, HeadSpec]:
         return {
             part.task.name: spec_of(part.task, part.known(rows, stage.until), kind=self.settings.head)
             for part, rows in zip(self.parts, stage.learned, strict=True)
@@ -329,7 +246,7 @@ class Course:
         keys = [part.labelled.filter(own).select(c.KEY) for part, own in zip(self.parts, rows, strict=True)]
         return answers(made, self.sequences, pl.concat(keys).unique(maintain_order=True), share=share)
 
-    def _held(self, stage: _Stage, made: Answerer) -> list[Scored]:
+    def _held(self, stage: Stage, made: Answerer) -> list[Scored]:
         """The held-out rows of every target, scored as a user will be."""
         assert stage.held is not None
         raw = self._raw(made, stage.held, share=False)
@@ -339,14 +256,16 @@ class Course:
             for target in part.task.targets
         ]
 
-    def _judge(self, stage: _Stage, made: Answerer, judged: Mapping[str, list[Judged]]) -> None:
+    def _judge(self, stage: Stage, made: Answerer, judged: Mapping[str, list[Judged]]) -> None:
         assert stage.held is not None
         learned, held = self._raw(made, stage.learned, share=True), self._raw(made, stage.held, share=False)
         for part, own, other in zip(self.parts, stage.learned, stage.held, strict=True):
             for target in part.task.targets:
                 judged[target].append(Judged(part.scored(learned, own, target), part.scored(held, other, target)))
 
-    def _predictor(self, part: _Part, made: Answerer, heads: Mapping[str, Head], facts: Mapping[str, Any]) -> Predictor:
+    def _predictor(
+        self, part: TaskRows, made: Answerer, heads: Mapping[str, Head], facts: Mapping[str, Any]
+    ) -> Predictor:
         """The trunk, and one task's own head."""
         task, log = part.task, self.log
         specs = {task.name: made.head(task.name).spec}

@@ -28,6 +28,7 @@ from valuecast.training.histories import Histories, following
 from valuecast.training.history import History
 from valuecast.training.loop import train
 from valuecast.training.objectives import Learner
+from valuecast.training.processes import apart
 
 NAME: Final = "pretraining"
 JUDGED: Final = 500_000
@@ -113,7 +114,7 @@ class _Course:
         judged = span.until - settings.validation * (span.until - span.start)
         encoding = learn(log.before(judged))
         with _processes().main_process_first():  # the others find what the first has written
-            sequences = encode(encoding, log, folder=None if folder is None else folder / "sequences")
+            sequences = encode(encoding, log, folder=folder and apart(folder / "sequences"))
         feed = Histories(
             sequences,
             following(sequences, until=_micros(span.until)) if settings.objectives.counts else None,

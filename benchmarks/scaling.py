@@ -1,0 +1,118 @@
+"""How much better a backbone foresees with more parameters, and with more events to learn from.
+
+A simulated shop; ``tiny``, ``small`` and ``base`` learn the next event from so many events of random users. In all they
+see equally many, to within a few percent: an eighth of the events eight times as often. All are asked about the same
+later events of the same users, by the same encoding. The loss is the sum over what the next event is (type, items,
+amount, gap), in nats; the baseline is how frequent each was before. The learning rate falls with the root of the width
+and is not tuned; nothing stops early.
+
+    OMP_NUM_THREADS=1 python benchmarks/scaling.py [--size tiny] [--trunk llama] [--out runs/scaling]
+
+What is done is kept in ``results.jsonl`` and not done again: stop it and start it as you like.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, get_args
+
+import polars as pl
+
+from valuecast.config.learning import Architecture, Objectives, Optimisation, Pretraining, Size, Trunk
+from valuecast.events.log import EventLog
+from valuecast.events.simulate.settings import Settings
+from valuecast.events.simulate.shop import simulate
+from valuecast.models.network import layers
+from valuecast.models.trunks import SIZES
+from valuecast.training.loop import train
+from valuecast.training.pretrain import _Course
+
+SHOP = Settings(users=2_400, seed=1)
+EVENTS = (30_000, 80_000, 240_000)  # to learn from
+SEEN = EVENTS[-1]  # in all
+JUDGED = 30_000
+GRID: dict[Size, tuple[int, ...]] = {"tiny": EVENTS, "small": EVENTS, "base": EVENTS[::2]}
+
+
+def settings(trunk: Trunk, size: Size, *, events: int) -> Pretraining:
+    rate = 2e-3 * (SIZES["tiny"].hidden / SIZES[size].hidden) ** 0.5
+    how = Optimisation(learning_rate=rate, epochs=SEEN // events, batch_events=1_024, tracker="none")
+    # Windows of one length, so that all see the same.
+    return Pretraining(Architecture(trunk=trunk, size=size, length=128), Objectives(counts=0), how)
+
+
+def learned(log: EventLog, trunk: Trunk, size: Size, *, events: int) -> dict[str, Any]:
+    """Train one network, and ask it about later events."""
+    how = settings(trunk, size, events=events)
+    course = _Course.of(log, how, seed=0, folder=None)
+    assert course.judge is not None
+    feed, judge = replace(course.feed, limit=events), replace(course.judge, limit=JUDGED)
+    learner = course.learner()
+    depth = layers(learner.network)
+    begun = time.process_time()
+    history = train(
+        learner,
+        feed,
+        settings=how.optimisation,
+        groups=[(parameters, len(depth) - 1 - number) for number, parameters in enumerate(depth)],
+        progress=lambda line: print(f"{size} {events:,}: {line}", flush=True),
+    )
+    found = course._measured(learner, judge)
+    following = [each for name, each in found.items() if name.startswith("next_event/")]
+    return {
+        "parameters": sum(each.numel() for each in learner.network.trunk.parameters()),
+        "seen": history.events,
+        "steps": history.steps,
+        "cpu": round(time.process_time() - begun),
+        "training": sum(history.epochs[-1].training.values()),
+        "loss": sum(each["loss"] for each in following),
+        "baseline": sum(each["baseline"] for each in following),
+        **{name: each["loss"] for name, each in found.items()},
+    }
+
+
+def report(path: Path) -> None:
+    found = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    frame = pl.DataFrame([line["key"] | line["found"] for line in found], infer_schema_length=None)
+    table = frame.sort("parameters", "events").with_columns(pl.selectors.float().round(3))
+    with pl.Config(
+        tbl_rows=-1,
+        tbl_cols=-1,
+        tbl_width_chars=250,
+        tbl_formatting="MARKDOWN",
+        tbl_hide_dataframe_shape=True,
+        tbl_hide_column_data_types=True,
+        thousands_separator=True,
+    ):
+        print(table)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--trunk", choices=get_args(Trunk), default="llama")
+    parser.add_argument("--size", choices=GRID, action="append", help="only this one")
+    parser.add_argument("--out", type=Path, default=Path("runs/scaling"))
+    asked = parser.parse_args()
+
+    asked.out.mkdir(parents=True, exist_ok=True)
+    path = asked.out / "results.jsonl"
+    log = simulate(SHOP).log
+    for size in asked.size or GRID:
+        for events in GRID[size]:
+            key = {"trunk": asked.trunk, "size": size, "events": events}
+            done = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+            if any(json.loads(line)["key"] == key for line in done):
+                continue
+            line = json.dumps({"key": key, "found": learned(log, asked.trunk, size, events=events)})
+            with path.open("a", encoding="utf-8") as kept:
+                kept.write(line + "\n")
+            print(line, flush=True)
+    report(path)
+
+
+if __name__ == "__main__":
+    main()
