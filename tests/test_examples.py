@@ -61,9 +61,9 @@ def valuecast_commands(path: Path) -> list[list[str]]:
     return [words[1:] for words in commands(path) if words[0] == "valuecast" and not words[1].startswith("-")]
 
 
-def walkthrough(path: Path) -> list[list[str]]:
-    """The commands from a file of three columns to scores: the shell block that starts with ingest."""
-    block = next(text for text in blocks(path, "bash") if text.startswith("valuecast ingest"))
+def walkthrough(path: Path, *, start: str = "ingest") -> list[list[str]]:
+    """The commands from a file of three columns to scores: the shell block that starts with a command."""
+    block = next(text for text in blocks(path, "bash") if text.startswith(f"valuecast {start}"))
     return [shlex.split(line)[1:] for line in block.replace("\\\n", " ").splitlines()]
 
 
@@ -181,6 +181,19 @@ def test_the_walkthrough_of_the_readme_works(tmp_path: Path, monkeypatch: pytest
         done("run", shutil.copy(ROOT / "recipes" / "your_log.toml", tmp_path))
     made = tmp_path / "runs" / "your_log"
     assert {path.name for path in made.iterdir()} >= {"report.html", "report.zh.html", "first.csv", "scores.csv"}
+
+
+def test_the_sequence_models_of_the_readme_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_thread: None
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    sales(tmp_path / "sales.csv")
+    done(*walkthrough(ENGLISH)[0])
+    for words in walkthrough(ENGLISH, start="pretrain"):
+        quick = {"10": "2"} if words[0] == "search" else {}
+        done(*(quick.get(word, word) for word in words))
+    header = (tmp_path / "when.csv").read_text(encoding="utf-8").splitlines()[0]
+    assert header == "user,at,none_by_14d,none_by_30d,median_date,expected_days"
 
 
 @named(READMES)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 
+from valuecast.config.learning import Finetuning
 from valuecast.config.recipe import Data, Predict, Recipe, Words, read_recipe
 from valuecast.config.toml import build, read_toml
 from valuecast.errors import ConfigError, suggest
@@ -112,3 +113,18 @@ def test_a_suggestion_is_the_nearest_name_or_the_list() -> None:
     assert suggest("zzz", ["b", "a"]) == "Known: a, b."
     assert suggest("x", []) == "Known: none."
     assert suggest("nothing", [f"c{at:02}" for at in range(40)]).endswith("c29 and 10 more.")
+
+
+def test_a_table_changes_what_it_names_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    text = 'title = "x"\ntasks = ["churn(days=30)"]\nrungs = ["lora"]\n[data]\nlog = "log"\n'
+    path.write_text(text + "[finetune.lora]\nrank = 4\n[finetune.lora.optimisation]\nlearning_rate = 0.5\n")
+    found = read_recipe(path).finetune["lora"]
+    usual = Finetuning()
+    assert found == replace(usual, rank=4, optimisation=replace(usual.optimisation, learning_rate=0.5))
+    path.write_text(text + "[finetune.lora]\nranks = 4\n")
+    with pytest.raises(ConfigError, match="unknown key 'ranks'"):
+        read_recipe(path)
+    path.write_text(text + "[backbone.optimisation]\nepochs = 0\n")
+    with pytest.raises(ConfigError, match="Give 1 or more"):
+        read_recipe(path)

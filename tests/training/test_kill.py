@@ -17,7 +17,7 @@ FORKS = """
 import json, os, random, signal, sys
 from pathlib import Path
 from dataclasses import replace
-import sklearn.linear_model, torch.optim.adamw
+import ibis.backends.duckdb, sklearn.linear_model  # in the parent, once
 from tests import logs, networks
 from valuecast.models import calibration
 from valuecast.tasks import churn

@@ -61,6 +61,13 @@ def pretrain(
     if rank():  # the first process writes
         return
     made.save(out)
+    for asked, found in made.facts["validation"].items():
+        better = (
+            f"{found['improvement']:.3f} better" if found["improvement"] >= 0 else f"{-found['improvement']:.3f} worse"
+        )
+        typer.echo(
+            f"{asked}: loss {found['loss']:.3f}, {better} than frequencies alone ({found['cases']:,} later cases)"
+        )
     typer.echo(f"wrote {out}, pre-trained on what happened before {moments.text(made.before)}")
 
 

@@ -30,8 +30,15 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"not valid TOML: {error}", where=str(path), remedy="Mend that line.") from None
 
 
-def build(kind: type[T], found: Mapping[str, Any], *, where: str) -> T:
+def build(kind: type[T], found: Mapping[str, Any], *, where: str, usual: T | None = None) -> T:
     """Make a dataclass from plain data, strictly.
+
+    Args:
+        kind: the dataclass.
+        found: its fields by name; a field that is a dataclass itself is a table.
+        where: what it is read from, for messages.
+        usual: the values of what ``found`` leaves out, instead of the defaults of ``kind``. So a table changes what it
+            names, and leaves the rest as it is where there is no table.
 
     Raises:
         ConfigError: a key is unknown or missing, or a value has another type than the field.
@@ -41,13 +48,16 @@ def build(kind: type[T], found: Mapping[str, Any], *, where: str) -> T:
     for key in found:
         if key not in known:
             raise ConfigError(f"unknown key '{key}'", where=where, remedy=suggest(key, known))
+    values = {} if usual is None else {name: getattr(usual, name) for name in known}
     for name, field in known.items():
-        if name not in found and field.default is MISSING and field.default_factory is MISSING:
+        if name not in found and name not in values and field.default is MISSING and field.default_factory is MISSING:
             raise ConfigError(f"no '{name}'", where=where, remedy=f"Add {name} = ...")
-    return kind(**{key: _value(hints[key], value, where=f"{where}: {key}") for key, value in found.items()})
+    for key, value in found.items():
+        values[key] = _value(hints[key], value, where=f"{where}: {key}", usual=values.get(key, known[key].default))
+    return kind(**values)
 
 
-def _value(hint: Any, value: Any, *, where: str) -> Any:
+def _value(hint: Any, value: Any, *, where: str, usual: Any = None) -> Any:
     options = get_args(hint)
     if isinstance(hint, UnionType):
         hint = next(option for option in options if option is not type(None))
@@ -55,7 +65,7 @@ def _value(hint: Any, value: Any, *, where: str) -> Any:
     if is_dataclass(hint) and isinstance(hint, type):
         if not isinstance(value, Mapping):
             raise ConfigError(f"{value!r} is not a table", where=where, remedy="Write it as a TOML table.")
-        return build(hint, value, where=where)
+        return build(hint, value, where=where, usual=usual if isinstance(usual, hint) else None)
     if get_origin(hint) is tuple:
         if not isinstance(value, list):
             raise ConfigError(f"{value!r} is not a list", where=where, remedy="Write it in square brackets.")
