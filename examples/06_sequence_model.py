@@ -31,7 +31,7 @@ print(f"{log.count_users():,} users, {log.span}")
 # fine-tuned later, so it is told to stop earlier.
 
 # %%
-small = Pretraining(Architecture(size="tiny", length=64), optimisation=Optimisation(epochs=4, tracker="none"))
+small = Pretraining(Architecture(size="tiny", length=64), optimisation=Optimisation(learning_rate=3e-3, tracker="none"))
 first = split.choices(churn, known)[0].known  # the first validation cutoff
 base = vc.pretrain(known.before(first), settings=small)
 foreseen = pl.DataFrame([{"question": name, **found} for name, found in base.facts["validation"].items()])
@@ -51,7 +51,7 @@ base.embed(known, at=AT).head(3)
 # the same network with weights as they are drawn. Beside them: features and boosted trees.
 
 # %%
-settings = Finetuning(Optimisation(epochs=3, patience=1, tracker="none", batch_events=1_024))
+settings = Finetuning(Optimisation(tracker="none"))
 methods = ["scratch", "frozen", "lora", "full"]
 models = {name: vc.finetune(base, churn, known, method=name, settings=settings, split=split) for name in methods}
 models["lightgbm"] = vc.fit("lightgbm", churn, known, split=split)

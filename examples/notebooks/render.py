@@ -9,6 +9,7 @@ made, so that rendering twice leaves no difference to commit.
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -28,6 +29,8 @@ def render(script: Path) -> nbformat.NotebookNode:
     """Execute a script cell by cell, as a notebook."""
     notebook = jupytext.read(script)
     notebook.metadata = nbformat.from_dict(METADATA)
+    # It tells of a widget that is not installed, and where its own file lies.
+    os.environ["PYTHONWARNINGS"] = "ignore:IProgress not found"
     with tempfile.TemporaryDirectory() as folder:
         resources = {"metadata": {"path": folder}}
         NotebookClient(notebook, timeout=300, record_timing=False, coalesce_streams=True, resources=resources).execute()

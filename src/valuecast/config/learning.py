@@ -87,9 +87,9 @@ class Optimisation:
     warmup: float = 0.05
     layer_decay: float = 1.0
     max_norm: float = 1.0
-    epochs: int = 10
-    patience: int = 3
-    batch_events: int = 8_192
+    epochs: int = 6
+    patience: int = 2
+    batch_events: int = 1_024
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     tracker: str = "tensorboard"
     checkpoint_steps: int = 200
@@ -138,7 +138,7 @@ class Pretraining:
 
     architecture: Architecture = Architecture()
     objectives: Objectives = Objectives()
-    optimisation: Optimisation = Optimisation(learning_rate=3e-3, epochs=6, patience=2, batch_events=1_024)
+    optimisation: Optimisation = Optimisation(learning_rate=3e-3)
     validation: float = 0.1
     before: str | None = None
 
@@ -159,7 +159,7 @@ class Finetuning:
         head: ``auto``: a hazard where the question is whether something happens, else what the kind of the task asks.
     """
 
-    optimisation: Optimisation = Optimisation(epochs=6, patience=2, batch_events=1_024)
+    optimisation: Optimisation = Optimisation()
     rank: int = 8
     layers: int = 1
     vectors: int = 8
