@@ -2,9 +2,12 @@
 
 On Online Retail, at the test cutoff 2011-09-10: one trunk for churn and value in 90 days. For each trunk and seed one
 backbone is pre-trained on what the validation allows; every method starts from it (``scratch`` from its design alone),
-and sees the same windows equally often: ``EPOCHS`` passes, the last weights are kept, nothing stops early. Settings are
-those of ``recipes/methods.toml``. **Validation** is a fit that is asked about the two cutoffs that choices are made by;
-**test** is one on all cutoffs, asked about everyone at 2011-09-10. Nothing is chosen by the test.
+and sees the same rows equally often: ``EPOCHS`` passes, the last weights are kept, nothing stops early. (``frozen``
+reads each history once; its heads then take more and smaller steps.) Other settings are those of
+``recipes/methods.toml``. **Validation** is a fit that is asked about the two cutoffs that choices are made by; **test**
+is one on all cutoffs, asked about everyone at 2011-09-10. Nothing is chosen by the test. Parameters and size are
+without heads, which every method trains; AdaLoRA's are those before it lowers its ranks. Seconds are of the processor,
+for the fit on all cutoffs.
 
     OMP_NUM_THREADS=1 python benchmarks/methods.py [--trunk llama] [--seeds 3] [--out runs/methods]
 
@@ -42,8 +45,9 @@ from valuecast.models import adapters
 from valuecast.models.finetuned import Answerer, answers
 from valuecast.moments import moment
 from valuecast.tasks import Task, parse
-from valuecast.training.finetune import Course, _Stage, prepare
+from valuecast.training.finetune import Course, prepare
 from valuecast.training.history import History
+from valuecast.training.stages import Stage
 from valuecast.training.tables import Tables
 from valuecast.training.workshop import Workshop
 
@@ -74,7 +78,7 @@ class Bench:
 
     def settings(self, method: Adaptation, *, rate: float | None = None) -> Finetuning:
         """The recipe's, but for the number of epochs."""
-        found = self.recipe.finetune[method]
+        found = self.recipe.finetune.get(method, Finetuning())
         how = replace(found.optimisation, epochs=EPOCHS, patience=EPOCHS, tracker="none")
         return replace(found, optimisation=how if rate is None else replace(how, learning_rate=rate))
 
@@ -112,7 +116,7 @@ def compared(bench: Bench, trunk: Trunk, method: Adaptation, *, seed: int) -> di
     }
     every = tuple(pl.repeat(value=True, n=len(part.labelled), eager=True) for part in course.parts)
     begun = time.process_time()
-    made, history = course.train(_Stage("refit", every), chosen=BUDGET)
+    made, history = course.train(Stage("refit", every), chosen=BUDGET)
     seconds = time.process_time() - begun
     trained = adapters.trained(made.network)
     return {

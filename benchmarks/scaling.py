@@ -1,10 +1,10 @@
 """How much better a backbone foresees with more parameters, and with more events to learn from.
 
-A simulated shop; ``tiny``, ``small`` and ``base`` learn the next event from so many events of random users. In all they
-see equally many, to within a few percent: an eighth of the events eight times as often. All are asked about the same
-later events of the same users, by the same encoding. The loss is the sum over what the next event is (type, items,
-amount, gap), in nats; the baseline is how frequent each was before. The learning rate falls with the root of the width
-and is not tuned; nothing stops early.
+A simulated shop; ``tiny``, ``small`` and ``base`` learn the next event from so many events of random users, in so many
+passes, such that networks can be compared that have seen equally many events in all, to within a few percent. All are
+asked about the same later events of the same users, by the same encoding. The loss is the sum over what the next event
+is (type, items, amount, gap), in nats; the baseline is how frequent each was before. The learning rate falls with the
+root of the width and is not tuned; nothing stops early.
 
     OMP_NUM_THREADS=1 python benchmarks/scaling.py [--size tiny] [--trunk llama] [--out runs/scaling]
 
@@ -32,22 +32,25 @@ from valuecast.training.loop import train
 from valuecast.training.pretrain import _Course
 
 SHOP = Settings(users=2_400, seed=1)
-EVENTS = (30_000, 80_000, 240_000)  # to learn from
-SEEN = EVENTS[-1]  # in all
 JUDGED = 30_000
-GRID: dict[Size, tuple[int, ...]] = {"tiny": EVENTS, "small": EVENTS, "base": EVENTS[::2]}
+ONCE = (80_000, 1)  # events to learn from, and passes
+GRID: dict[Size, tuple[tuple[int, int], ...]] = {
+    "tiny": ((30_000, 8), (80_000, 3), (240_000, 1), ONCE),
+    "small": ((30_000, 8), (80_000, 3), (240_000, 1), ONCE),
+    "base": (ONCE, (240_000, 1)),
+}
 
 
-def settings(trunk: Trunk, size: Size, *, events: int) -> Pretraining:
+def settings(trunk: Trunk, size: Size, *, passes: int) -> Pretraining:
     rate = 2e-3 * (SIZES["tiny"].hidden / SIZES[size].hidden) ** 0.5
-    how = Optimisation(learning_rate=rate, epochs=SEEN // events, batch_events=1_024, tracker="none")
+    how = Optimisation(learning_rate=rate, epochs=passes, batch_events=1_024, tracker="none")
     # Windows of one length, so that all see the same.
     return Pretraining(Architecture(trunk=trunk, size=size, length=128), Objectives(counts=0), how)
 
 
-def learned(log: EventLog, trunk: Trunk, size: Size, *, events: int) -> dict[str, Any]:
+def learned(log: EventLog, trunk: Trunk, size: Size, *, events: int, passes: int) -> dict[str, Any]:
     """Train one network, and ask it about later events."""
-    how = settings(trunk, size, events=events)
+    how = settings(trunk, size, passes=passes)
     course = _Course.of(log, how, seed=0, folder=None)
     assert course.judge is not None
     feed, judge = replace(course.feed, limit=events), replace(course.judge, limit=JUDGED)
@@ -78,7 +81,7 @@ def learned(log: EventLog, trunk: Trunk, size: Size, *, events: int) -> dict[str
 def report(path: Path) -> None:
     found = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     frame = pl.DataFrame([line["key"] | line["found"] for line in found], infer_schema_length=None)
-    table = frame.sort("parameters", "events").with_columns(pl.selectors.float().round(3))
+    table = frame.sort("parameters", "seen", "events").with_columns(pl.selectors.float().round(3))
     with pl.Config(
         tbl_rows=-1,
         tbl_cols=-1,
@@ -102,12 +105,12 @@ def main() -> None:
     path = asked.out / "results.jsonl"
     log = simulate(SHOP).log
     for size in asked.size or GRID:
-        for events in GRID[size]:
-            key = {"trunk": asked.trunk, "size": size, "events": events}
+        for events, passes in GRID[size]:
+            key = {"trunk": asked.trunk, "size": size, "events": events, "passes": passes}
             done = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
             if any(json.loads(line)["key"] == key for line in done):
                 continue
-            line = json.dumps({"key": key, "found": learned(log, asked.trunk, size, events=events)})
+            line = json.dumps({"key": key, "found": learned(log, asked.trunk, size, events=events, passes=passes)})
             with path.open("a", encoding="utf-8") as kept:
                 kept.write(line + "\n")
             print(line, flush=True)

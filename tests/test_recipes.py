@@ -10,7 +10,7 @@ from valuecast import pipeline
 from valuecast.config.recipe import read_recipe
 from valuecast.errors import MissingExtraError, SourceError
 from valuecast.events import datasets
-from valuecast.models.registry import METHODS
+from valuecast.models.registry import ADAPTATIONS, METHODS
 from valuecast.moments import moment
 from valuecast.tasks import parse
 from valuecast.tasks.splits import UserSplit
@@ -54,6 +54,12 @@ def test_the_data_of_a_recipe_are_mapped(path: Path) -> None:
     names = {field.name for source in mapping.sources for field in source.fields}
     names |= {f"users.{field.name}" for field in (mapping.users.attributes if mapping.users else ())}
     assert set(recipe.slices) <= names
+
+
+def test_the_recipe_of_methods_fine_tunes_in_every_way() -> None:
+    recipe = read_recipe(ROOT / "recipes/methods.toml")
+    assert recipe.rungs == tuple(ADAPTATIONS)
+    assert set(recipe.finetune) <= set(ADAPTATIONS)
 
 
 def test_the_demo_is_the_packaged_recipe() -> None:

@@ -118,6 +118,8 @@ def check_replaceable(folder: Path, *, kind: str) -> None:
         ModelError: there is something else.
     """
     remedy = f"Give a new folder, or one that holds {_a(kind)}."
+    if folder.name in ("", ".."):  # it is moved into place whole, and so needs a name to move to
+        raise ModelError("this folder cannot be replaced from within", where=str(folder), remedy=remedy)
     if folder.exists() and not folder.is_dir():
         raise ModelError("this is a file", where=str(folder), remedy=remedy)
     if not folder.exists() or not any(folder.iterdir()):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -65,8 +65,8 @@ def fitted(log: EventLog, base: Callable[[Trunk], Backbone]) -> Fitted:
     known, tables = log.before(BEFORE), Tables()
 
     def fit(trunk: Trunk, method: Adaptation, task: str) -> Predictor:
-        how = {"method": method, "settings": FINETUNING, "split": SPLIT, "tables": tables}
-        return finetune(base(trunk), TASKS[task], known, **how)  # type: ignore[misc]
+        how: dict[str, Any] = {"method": method, "settings": FINETUNING, "split": SPLIT, "tables": tables}
+        return finetune(base(trunk), TASKS[task], known, **how)
 
     return cache(fit)
 

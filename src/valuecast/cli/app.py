@@ -85,6 +85,11 @@ def made() -> tuple[Fact, ...]:
     return (Fact(Text("Command", "命令"), command()), Fact(Text("Version", "版本"), product()))
 
 
+def beside(out: Path, suffix: str) -> Path:
+    """Return the folder beside a result for what is kept while it is made."""
+    return out.with_name(f"{out.name}.{suffix}")
+
+
 def tell_files(files: Iterable[Path]) -> None:
     """Say which files were written."""
     for path in files:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from valuecast import moments
-from valuecast.cli.app import TASK, LogPath, app, say
+from valuecast.cli.app import TASK, LogPath, app, beside, say
 from valuecast.cli.models import known_before, tell_fitted
 from valuecast.config.learning import Adaptation, Finetuning, HeadKind, Pretraining, Size, Trunk
 from valuecast.errors import ConfigError
@@ -57,7 +57,9 @@ def pretrain(
 
     artifact.check_replaceable(out, kind=backbone.KIND)
     known = known_before(log, before)
-    made = pretrain_(known, size=size, trunk=trunk, settings=how, seed=seed, folder=_work(out), progress=say)
+    made = pretrain_(
+        known, size=size, trunk=trunk, settings=how, seed=seed, folder=beside(out, "training"), progress=say
+    )
     if rank():  # the first process writes
         return
     made.save(out)
@@ -123,7 +125,7 @@ def finetune(
         settings=how,
         split=TimeSplit(every=every),
         seed=seed,
-        folder=_work(out),
+        folder=beside(out, "training"),
         progress=say,
     )
     if rank():  # the first process writes
@@ -160,7 +162,3 @@ def survival(
     )
     write_table(found, out)
     typer.echo(f"wrote {len(found):,} users to {out}")
-
-
-def _work(out: Path) -> Path:
-    return out.with_name(f"{out.name}.training")

@@ -8,7 +8,7 @@ from typing import Annotated, cast
 import typer
 
 from valuecast import moments
-from valuecast.cli.app import TASK, LogPath, app, say, tell_files
+from valuecast.cli.app import TASK, LogPath, app, beside, say, tell_files
 from valuecast.cli.models import known_before, tell_fitted
 from valuecast.cli.networks import BackbonePath, Before, Seed, SettingsPath
 from valuecast.config.learning import Adaptation, Finetuning
@@ -60,7 +60,7 @@ def search(
     from valuecast.training.search import TABLE
     from valuecast.training.search import search as search_
 
-    folder = out.with_name(f"{out.name}.search")
+    folder = beside(out, "search")
     found = search_(
         Backbone.load(base),
         asked,

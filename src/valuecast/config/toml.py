@@ -54,7 +54,12 @@ def build(kind: type[T], found: Mapping[str, Any], *, where: str, usual: T | Non
             raise ConfigError(f"no '{name}'", where=where, remedy=f"Add {name} = ...")
     for key, value in found.items():
         values[key] = _value(hints[key], value, where=f"{where}: {key}", usual=values.get(key, known[key].default))
-    return kind(**values)
+    try:
+        return kind(**values)
+    except ConfigError as error:  # from the dataclass's own check, which knows a field but not where it was read
+        if error.where not in known:
+            raise
+        raise ConfigError(error.what, where=f"{where}: {error.where}", remedy=error.remedy) from None
 
 
 def _value(hint: Any, value: Any, *, where: str, usual: Any = None) -> Any:

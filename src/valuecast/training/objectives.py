@@ -51,15 +51,23 @@ class Softmax(nn.Module):
 
     def forward(self, states: Tensor, bag: Bag) -> Tensor:
         """Return the cross-entropy to each bag in nats; states (N, hidden) in, (M,) out."""
-        read = states[bag.event]
+        read = states if len(bag.event) == len(states) else states.index_select(0, bag.event)
+        if self.training and len(self.frequency) <= FULL:
+            scores = self.scores(read)
+            # every score is there: picking is much cheaper than gathering the weights of each class in a bag
+            score = scores.flatten().index_select(0, bag.owner * len(self.frequency) + bag.classes)
+            return self.left(scores.logsumexp(dim=-1), bag, score)
         weight = nn.functional.embedding(bag.classes, self.weight)
         bias = nn.functional.embedding(bag.classes, self.bias[:, None])[:, 0]
         score = (read[bag.owner] * weight).sum(dim=-1).float() + bias
-        if self.training and len(self.frequency) > FULL:
-            total = self.estimated(read, bag, score)
-        else:
-            parts = torch.split(read, len(read) if self.training else _ROWS)
-            total = torch.cat([self.scores(part).logsumexp(dim=-1) for part in parts])
+        if self.training:
+            return self.left(self.estimated(read, bag, score), bag, score)
+        total = torch.cat([self.scores(part).logsumexp(dim=-1) for part in read.split(_ROWS)])
+        return self.left(total, bag, score)
+
+    @staticmethod
+    def left(total: Tensor, bag: Bag, score: Tensor) -> Tensor:
+        """Return what is left of the logarithm of the sum without the mean score of each bag; shape (M,)."""
         return total - torch.zeros_like(total).index_add(0, bag.owner, bag.shares * score)
 
     def scores(self, read: Tensor) -> Tensor:

@@ -199,7 +199,7 @@ class Learner(nn.Module):
                 else head(read[:1]).sum() * 0.0
             )
         penalty = adapters.regulariser(self.answerer.network)
-        return losses if penalty is None else {**losses, "orthogonality": penalty}
+        return losses if penalty is None else {**losses, "rank-penalty": penalty}  # no task has a hyphen in its name
 
     def stepped(self, step: int) -> None:
         """Let the method look at the gradients of a step."""

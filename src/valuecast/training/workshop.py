@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -127,6 +128,7 @@ class Workshop:
             work = place and place.with_name(f"{place.name}.work")
             found = pretrain(known, settings=settings, seed=seed, folder=work, progress=progress)
             if place:
+                shutil.rmtree(place, ignore_errors=True)  # what is there was found damaged
                 found.save(place)
         self._made[key] = found
         return found
