@@ -87,7 +87,7 @@ def fits(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         called.append(name)
         return fit(name, *args, **kwargs)
 
-    monkeypatch.setattr("valuecast.evaluation.ladder.fit", counted)
+    monkeypatch.setattr("valuecast.training.workshop.fit", counted)
     return called
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import ClassVar, Literal
 
 from valuecast.errors import ConfigError
 
@@ -47,6 +47,8 @@ class Architecture:
         checkpointing: whether activations are computed again on the way back, which saves memory and costs time.
     """
 
+    PARTIAL: ClassVar[bool] = True
+
     trunk: Trunk = "llama"
     size: Size = "small"
     length: int | None = None
@@ -78,6 +80,8 @@ class Optimisation:
         tracker: ``tensorboard``, another tracker of accelerate by its name, or ``none``.
         checkpoint_steps: steps between checkpoints, where there is a folder for them.
     """
+
+    PARTIAL: ClassVar[bool] = True
 
     optimiser: Literal["adamw", "adam", "sgd"] = "adamw"
     learning_rate: float = 1e-3
@@ -111,6 +115,8 @@ class Objectives:
         contrastive: which slices are of the same user.
         counts: how many events, and purchases, there are in the days that follow.
     """
+
+    PARTIAL: ClassVar[bool] = True
 
     next_event: float = 1.0
     masked: float = 1.0

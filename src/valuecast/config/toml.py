@@ -37,8 +37,8 @@ def build(kind: type[T], found: Mapping[str, Any], *, where: str, usual: T | Non
         kind: the dataclass.
         found: its fields by name; a field that is a dataclass itself is a table.
         where: what it is read from, for messages.
-        usual: the values of what ``found`` leaves out, instead of the defaults of ``kind``. So a table changes what it
-            names, and leaves the rest as it is where there is no table.
+        usual: the values of what ``found`` leaves out, instead of the defaults of ``kind``. A table for a field whose
+            dataclass is ``PARTIAL`` changes what it names of the field's default; any other table replaces it.
 
     Raises:
         ConfigError: a key is unknown or missing, or a value has another type than the field.
@@ -70,7 +70,8 @@ def _value(hint: Any, value: Any, *, where: str, usual: Any = None) -> Any:
     if is_dataclass(hint) and isinstance(hint, type):
         if not isinstance(value, Mapping):
             raise ConfigError(f"{value!r} is not a table", where=where, remedy="Write it as a TOML table.")
-        return build(hint, value, where=where, usual=usual if isinstance(usual, hint) else None)
+        merged = isinstance(usual, hint) and getattr(hint, "PARTIAL", False)
+        return build(hint, value, where=where, usual=usual if merged else None)
     if get_origin(hint) is tuple:
         if not isinstance(value, list):
             raise ConfigError(f"{value!r} is not a list", where=where, remedy="Write it in square brackets.")

@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -105,6 +106,9 @@ class Boosted:
         shapes = _shapes(task, np.concatenate([train.truth for train, _ in rounds]))
         trials: list[dict[str, Any]] = []
         parts = [(_rows(train), _rows(validation)) for train, validation in rounds]
+        for shape, pair in product(shapes, parts):
+            for (_, objective), part in product(_PARTS[shape], pair):
+                _labels(part, objective)
         judged = joblib.delayed(_judged)
 
         def attempt(trial: optuna.Trial) -> float:
@@ -235,22 +239,29 @@ def _processes(parts: Sequence[tuple[_Rows, _Rows]]) -> int:
 _EXACT = {"deterministic": True, "force_row_wise": True, "feature_pre_filter": False, "verbosity": -1}
 
 
-def _dataset(rows: _Rows, objective: str, *, reference: lightgbm.Dataset | None = None) -> lightgbm.Dataset:
-    """The rows that an objective learns from: amounts of those who spend, whether anything is spent, or all."""
-    import lightgbm  # noqa: PLC0415 - slow to import
+def _labels(rows: _Rows, objective: str) -> tuple[FloatArray, FloatArray]:
+    """The rows that an objective learns from, and their labels: who spends, how much, whether anything, or all.
 
-    truth = rows.truth
-    kept = truth > 0 if objective == "gamma" else np.ones(len(truth), dtype=bool)
-    label = (truth > 0).astype(np.float64) if objective == "binary" else truth
+    Raises:
+        FitError: there is nothing to tell apart.
+    """
+    kept = rows.truth > 0 if objective == "gamma" else np.ones(len(rows.truth), dtype=bool)
+    label = (rows.truth > 0).astype(np.float64) if objective == "binary" else rows.truth
     if not kept.any() or (objective == "binary" and len(np.unique(label)) < 2):
         raise FitError(
-            f"all {len(truth)} labels are alike",
+            f"all {len(rows.truth)} labels are alike",
             where="lightgbm",
             remedy="Take another horizon or an earlier moment, so that some users do and some do not.",
         )
+    return rows.matrix[kept], label[kept]
+
+
+def _dataset(rows: _Rows, objective: str, *, reference: lightgbm.Dataset | None = None) -> lightgbm.Dataset:
+    import lightgbm  # noqa: PLC0415 - slow to import
+
+    matrix, label = _labels(rows, objective)
     # Without a number of threads the bins are made with all of them, whatever the trees are grown with.
-    parameters = {**_EXACT, "num_threads": _threads(rows)}
-    return lightgbm.Dataset(rows.matrix[kept], label[kept], reference=reference, params=parameters)
+    return lightgbm.Dataset(matrix, label, reference=reference, params={**_EXACT, "num_threads": _threads(rows)})
 
 
 def _matrix(table: pl.DataFrame, columns: tuple[str, ...]) -> FloatArray:
