@@ -28,7 +28,7 @@ check: setup ## lint, types, import contract
 	$(BIN)/lint-imports
 
 test: check ## everything but the slow tests
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist loadfile
 
 notebooks: setup ## execute the examples and render them as notebooks
 	$(BIN)/python examples/notebooks/render.py

@@ -118,11 +118,10 @@ def check_replaceable(folder: Path, *, kind: str) -> None:
         ModelError: there is something else.
     """
     remedy = f"Give a new folder, or one that holds {_a(kind)}."
-    if folder.name in ("", ".."):  # it is moved into place whole, and so needs a name to move to
-        raise ModelError("this folder cannot be replaced from within", where=str(folder), remedy=remedy)
     if folder.exists() and not folder.is_dir():
         raise ModelError("this is a file", where=str(folder), remedy=remedy)
     if not folder.exists() or not any(folder.iterdir()):
+        _check_named(folder, remedy)
         return
     try:
         found = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["kind"]
@@ -130,6 +129,13 @@ def check_replaceable(folder: Path, *, kind: str) -> None:
         raise ModelError(f"the folder holds something else than {_a(kind)}", where=str(folder), remedy=remedy) from None
     if found != kind:
         raise ModelError(f"this folder holds {_a(found)}", where=str(folder), remedy=remedy)
+    _check_named(folder, remedy)
+
+
+def _check_named(folder: Path, remedy: str) -> None:
+    """An artifact is moved into place whole, and so needs a name to move to."""
+    if folder.name in ("", ".."):
+        raise ModelError("this folder cannot be replaced from within", where=str(folder), remedy=remedy)
 
 
 def load(folder: Path, *, kind: str, error: type[ValuecastError] = ModelError) -> Facts:
