@@ -9,7 +9,7 @@ is one on all cutoffs, asked about everyone at 2011-09-10. Nothing is chosen by 
 without heads, which every method trains; AdaLoRA's are those before it lowers its ranks. Seconds are of the processor,
 for the fit on all cutoffs.
 
-    OMP_NUM_THREADS=1 python benchmarks/methods.py [--trunk llama] [--seeds 3] [--out runs/methods]
+    OMP_NUM_THREADS=1 python benchmarks/methods.py [--trunk llama] [--seeds 3] [--out runs/methods_table]
 
 Learning rates are chosen by the loss on validation, on ``llama`` and with one seed:
 
@@ -203,7 +203,7 @@ def main() -> None:
     parser.add_argument("--method", choices=METHODS, action="append", help="only this one")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--rates", action="store_true", help="compare learning rates by the loss on validation")
-    parser.add_argument("--out", type=Path, default=Path("runs/methods"))
+    parser.add_argument("--out", type=Path, default=Path("runs/methods_table"))
     asked = parser.parse_args()
 
     folder = asked.out / "online_retail"
