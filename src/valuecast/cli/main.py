@@ -10,7 +10,13 @@ import typer
 from valuecast.cli import logs  # noqa: F401
 
 # isort: split
-from valuecast.cli import check, models, networks, recipes, search  # noqa: F401
+from valuecast.cli import check, models, networks  # noqa: F401
+
+# isort: split
+from valuecast.cli import search  # noqa: F401
+
+# isort: split
+from valuecast.cli import recipes  # noqa: F401
 from valuecast.cli.app import app
 from valuecast.errors import ValuecastError
 

@@ -18,7 +18,7 @@ Before = Annotated[str, typer.Option(metavar="TIME", help="Nothing at or after t
 BackbonePath = Annotated[Path, typer.Argument(metavar="BACKBONE", help="A folder that `pretrain` wrote.")]
 SettingsPath = Annotated[
     Path | None,
-    typer.Option("--settings", metavar="FILE.toml", help="Further settings, as in a recipe; options go first."),
+    typer.Option("--settings", metavar="FILE.toml", help="Further settings, as in a recipe; options override it."),
 ]
 Seed = Annotated[int, typer.Option(min=0, metavar="NUMBER", help="Of everything random.")]
 
@@ -29,7 +29,7 @@ def pretrain(
     before: Before,
     out: Annotated[Path, typer.Option(metavar="BACKBONE", help="The folder; a backbone that it holds is replaced.")],
     size: Annotated[Size | None, typer.Option(help="How large the network is.", show_default="small")] = None,
-    trunk: Annotated[Trunk | None, typer.Option(help="What reads the events.", show_default="llama")] = None,
+    trunk: Annotated[Trunk | None, typer.Option(help="Architecture of the network.", show_default="llama")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, metavar="N", help="Passes over the log, at most.")] = None,
     settings: SettingsPath = None,
     seed: Seed = 0,
@@ -85,7 +85,10 @@ def finetune(
     ],
     method: Annotated[Adaptation, typer.Option(help="What of the network is trained.")] = "full",
     head: Annotated[
-        HeadKind | None, typer.Option(help="Of whether something happens: when (a hazard), or only whether.")
+        HeadKind | None,
+        typer.Option(
+            help="For yes-or-no tasks: hazard models when, bernoulli only whether; auto takes a hazard where it can."
+        ),
     ] = None,
     settings: SettingsPath = None,
     every: Annotated[int, typer.Option(min=1, metavar="DAYS", help="Days between training cutoffs.")] = 15,
@@ -149,7 +152,7 @@ def survival(
     """Say when each user will next do what the task asks about, such as order.
 
     Columns: user, at, none_by_30d and so on (the probability of nothing until then), median_date (by when half of such
-    users have; empty beyond what the model has seen), expected_days (waits longer than that count as that long).
+    users have done it; empty if later than the longest wait that the model knows), expected_days (capped at that wait).
     """
     from valuecast.events.log import EventLog
     from valuecast.models.predictor import Predictor

@@ -37,7 +37,7 @@ def search(
 ) -> None:
     """Search the best method and settings of fine-tuning, then fine-tune with them.
 
-    Trials are judged on the latest validation cutoffs, around the given or the usual settings. The study, checkpoints
+    Trials vary the given (or usual) settings, and are judged on the latest validation cutoffs. The study, checkpoints
     and trials.csv are kept in MODEL.search; a search that was killed is continued by the same command, as is one that
     is to have more trials.
     """
