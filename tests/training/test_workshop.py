@@ -122,7 +122,7 @@ def test_a_damaged_backbone_is_made_again(log: EventLog, tables: Tables, counted
     rounds = SPLIT.choices(CHURN, log)
 
     def made() -> None:
-        workshop(tmp_path).backbone(log, rounds, seed=0, progress=lambda _: None)
+        workshop(tmp_path).backbone(log, rounds, rung="full", seed=0, progress=lambda _: None)
 
     made()
     (manifest,) = (tmp_path / "backbones").glob("*/manifest.json")
@@ -135,12 +135,15 @@ def test_a_damaged_backbone_is_made_again(log: EventLog, tables: Tables, counted
 def test_the_backbone_has_seen_no_validation_horizon(log: EventLog, whole: EventLog) -> None:
     rounds = SPLIT.choices(CHURN, log)
     assert len(rounds) == 2
-    made = workshop().backbone(log, rounds, seed=0, progress=lambda _: None)
+    made = workshop().backbone(log, rounds, rung="full", seed=0, progress=lambda _: None)
     assert made.before == rounds[-1].known == min(choice.known for choice in rounds)
     by_users = UserSplit(at="2020-06-01", folds=2).choices(CHURN, whole)
-    assert moments.text(workshop().backbone(whole, by_users, seed=0, progress=lambda _: None).before) == "2020-06-01"
+    assert (
+        moments.text(workshop().backbone(whole, by_users, rung="full", seed=0, progress=lambda _: None).before)
+        == "2020-06-01"
+    )
     asked = replace(pretraining(), before="2020-03-20")
-    early = workshop(pretraining=asked).backbone(log, rounds, seed=0, progress=lambda _: None)
+    early = workshop(pretraining=asked).backbone(log, rounds, rung="full", seed=0, progress=lambda _: None)
     assert moments.text(early.before) == "2020-03-20"
 
 
@@ -200,3 +203,13 @@ def test_a_missing_extra_says_how_to_install_it(log: EventLog, monkeypatch: pyte
     workshop().check(["recency"])  # which needs it not
     with pytest.raises(MissingExtraError):
         workshop().fit("full", CHURN, log, split=SPLIT, seed=0, tables=Tables())
+
+
+def test_what_was_not_pretrained_waits_for_no_pretraining(log: EventLog) -> None:
+    told: list[str] = []
+    rounds = SPLIT.choices(CHURN, log)
+    made = workshop().backbone(log, rounds, rung="scratch", seed=0, progress=told.append)
+    full = workshop().backbone(log, rounds, rung="full", seed=0, progress=told.append)
+    assert made.facts["untrained"]
+    assert (made.before, made.encoding, made.architecture) == (full.before, full.encoding, full.architecture)
+    assert sum("pre-training on" in line for line in told) == 1

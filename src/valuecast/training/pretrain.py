@@ -97,6 +97,22 @@ def pretrain(
     return Backbone(log.span.until, settings.architecture, encoding, learner.network, facts)
 
 
+def untrained(log: EventLog, *, settings: Pretraining = Pretraining(), seed: int = 0) -> Backbone:
+    """Return what ``pretrain`` would start from, which is all that ``scratch`` takes of a backbone."""
+    encoding = learn(log.before(_judged_from(log, settings)))
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        network = Network(settings.architecture, encoding).eval()
+    return Backbone(
+        log.span.until, settings.architecture, encoding, network, {"log": log.fingerprint, "untrained": True}
+    )
+
+
+def _judged_from(log: EventLog, settings: Pretraining) -> datetime:
+    """The moment from which on events are for validation."""
+    return log.span.until - settings.validation * (log.span.until - log.span.start)
+
+
 @dataclass(frozen=True, eq=False)
 class _Course:
     """What is learned from, and what it is judged on."""
@@ -111,7 +127,7 @@ class _Course:
     @classmethod
     def of(cls, log: EventLog, settings: Pretraining, *, seed: int, folder: Path | None) -> _Course:
         span = log.span
-        judged = span.until - settings.validation * (span.until - span.start)
+        judged = _judged_from(log, settings)
         encoding = learn(log.before(judged))
         with _processes().main_process_first():  # the others find what the first has written
             sequences = encode(encoding, log, folder=folder and apart(folder / "sequences"))

@@ -89,7 +89,7 @@ class Workshop:
 
             say = progress or _silent
             together, rounds = self._together(task, log, split, tables)
-            base = self.backbone(log, rounds, seed=seed, progress=say)
+            base = self.backbone(log, rounds, rung=rung, seed=seed, progress=say)
             settings = self.finetuning.get(rung, Finetuning())
             folder = self.folder and self.folder / _digest(key, together, settings, self.pretraining)
             found = finetune_together(
@@ -108,13 +108,15 @@ class Workshop:
         predictor: Predictor = self._made[(*key, task)]
         return predictor
 
-    def backbone(self, log: EventLog, rounds: Sequence[Round], *, seed: int, progress: Progress) -> Backbone:
+    def backbone(self, log: EventLog, rounds: Sequence[Round], *, rung: str, seed: int, progress: Progress) -> Backbone:
         """Return a backbone that has seen no validation horizon of any round, or what the settings ask for."""
         from valuecast.models.backbone import Backbone  # noqa: PLC0415 - an extra, and slow to import
-        from valuecast.training.pretrain import pretrain  # noqa: PLC0415 - likewise
+        from valuecast.training.pretrain import pretrain, untrained  # noqa: PLC0415 - likewise
 
         before = moment(self.pretraining.before) if self.pretraining.before else rounds[-1].known
         known, settings = log.before(before), replace(self.pretraining, before=None)
+        if rung == "scratch":
+            return untrained(known, settings=settings, seed=seed)
         key = ("backbone", known.fingerprint, settings, seed)
         if key in self._made:
             return cast(Backbone, self._made[key])
