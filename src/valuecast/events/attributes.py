@@ -2,13 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
 
 import ibis
 import ibis.expr.types as ir
 
 from valuecast import columns as c
-from valuecast.events.log import SideTable
+from valuecast.errors import ModelError, suggest
+from valuecast.events.log import EventLog, SideTable
+
+ITEMS: Final = "items."
+"""Before the name of an item's attribute in ``EventLog.schema``."""
+
+
+def check_columns(log: EventLog, requires: Mapping[str, str], *, reader: str) -> None:
+    """Refuse a log whose schema is not the one that something was learned on.
+
+    Args:
+        log: the log.
+        requires: the entries of ``EventLog.schema`` that it must have, and their types.
+        reader: what was learned, in the plural.
+
+    Raises:
+        ModelError: a column is missing or has another type.
+    """
+    found = log.schema
+    for name, kind in requires.items():
+        if name not in found:
+            what = f"the log has no column '{name}', which {reader} need"
+            raise ModelError(what, where=log.origin, remedy=suggest(name, found))
+        if found[name] != kind:
+            what = f"the column '{name}' holds a {found[name]}; {reader} learned it as a {kind}"
+            raise ModelError(what, where=log.origin, remedy="Map it as it was mapped for training.")
+
+
+def described(log: EventLog, events: ir.Table, columns: Iterable[str]) -> ir.Table:
+    """Return ``events`` with the item attributes among ``columns`` (``items.x``), as they were known at the time."""
+    wanted = [name.removeprefix(ITEMS) for name in columns if name not in events.columns]
+    if log.items is None or not wanted:
+        return events
+    return attributed(events, log.items, wanted, by=c.TIME, prefix=ITEMS)
 
 
 def attributed(

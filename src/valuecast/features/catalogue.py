@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from valuecast import columns as c
-from valuecast.errors import ModelError, suggest
+from valuecast.errors import ModelError
+from valuecast.events.attributes import check_columns
 from valuecast.events.log import EventLog
 from valuecast.features import families
 from valuecast.features.feature import ACTIVITY, Feature, Window, windows
@@ -87,14 +88,7 @@ class FeatureSet:
         Raises:
             ModelError: a column is missing or has another type.
         """
-        found = log.schema
-        for name, kind in self.requires.items():
-            if name not in found:
-                what = f"the log has no column '{name}', which the features need"
-                raise ModelError(what, where=log.origin, remedy=suggest(name, found))
-            if found[name] != kind:
-                what = f"the column '{name}' holds a {found[name]}; the features learned it as a {kind}"
-                raise ModelError(what, where=log.origin, remedy="Map it as it was mapped for training.")
+        check_columns(log, self.requires, reader="the features")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the definition as JSON can hold it."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from valuecast import columns as c
 from valuecast.errors import LogError
-from valuecast.events.attributes import attributed
+from valuecast.events.attributes import attributed, described
 from valuecast.events.log import EventLog
 from valuecast.events.schema import BUCKETS, Kind
 from valuecast.features import families, measures
@@ -69,7 +69,7 @@ def learn(log: EventLog, *, windows: Sequence[int] = WINDOWS, top: int = 8) -> F
     numeric = {name for name, kind in schema.items() if kind == Kind.NUMBER}
     of_users = [name for name in schema if name.startswith(measures.USERS)]
     texts = [name for name in schema if name not in numeric and name not in of_users]
-    categories = _vocabularies(log, measures.described(log, events, texts), texts, top=top)
+    categories = _vocabularies(log, described(log, events, texts), texts, top=top)
     numbers = tuple(name for name in log.fields if name in numeric)
     user_codes = _vocabularies(log, _active_users(log), [name for name in of_users if name not in numeric], top=CODES)
     user_numbers = tuple(name for name in of_users if name in numeric)

@@ -20,7 +20,7 @@ import ibis
 import ibis.expr.types as ir
 
 from valuecast import columns as c
-from valuecast.events.attributes import attributed
+from valuecast.events.attributes import attributed, described
 from valuecast.events.exact import DECIMAL, exact
 from valuecast.events.log import EventLog
 from valuecast.features.catalogue import FeatureSet
@@ -31,7 +31,6 @@ BAND: Final = "band"
 EARLIER: Final = "earlier_band"
 COUNT: Final = "count"
 ENTITY: Final = "entity"
-ITEMS: Final = "items."
 USERS: Final = "users."
 # What is squared has a limit of its own, and is of 18 and of 19 digits: with fewer, DuckDB multiplies in 64 bits and
 # overflows; with more, Spark drops decimal places.
@@ -40,14 +39,6 @@ _SQUARABLE = ("decimal(18, 4)", "decimal(19, 4)")
 _DAY = "day"
 _IDENTITY = ("text", "when")
 _NO_TEXT, _NO_TIME = ibis.null("string"), ibis.null("timestamp")
-
-
-def described(log: EventLog, events: ir.Table, columns: Iterable[str]) -> ir.Table:
-    """Return ``events`` with the item attributes among ``columns`` (``items.x``), as they were known at the time."""
-    wanted = [name.removeprefix(ITEMS) for name in columns if name not in events.columns]
-    if log.items is None or not wanted:
-        return events
-    return attributed(events, log.items, wanted, by=c.TIME, prefix=ITEMS)
 
 
 def user_attributes(spec: FeatureSet, log: EventLog, keys: ir.Table) -> ir.Table | None:

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from valuecast import columns as c
-from valuecast.errors import ModelError, suggest
+from valuecast.errors import ModelError
+from valuecast.events.attributes import check_columns
 from valuecast.events.log import EventLog
 
 KINDS: Final = 8
@@ -89,14 +90,7 @@ class Encoding:
         Raises:
             ModelError: a column is missing or has another type.
         """
-        found = log.schema
-        for name, kind in self.requires.items():
-            if name not in found:
-                what = f"the log has no column '{name}', which the sequence model reads"
-                raise ModelError(what, where=log.origin, remedy=suggest(name, found))
-            if found[name] != kind:
-                what = f"the column '{name}' holds a {found[name]}; the sequence model learned it as a {kind}"
-                raise ModelError(what, where=log.origin, remedy="Map it as it was mapped for training.")
+        check_columns(log, self.requires, reader="sequence models")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the definition as JSON can hold it."""

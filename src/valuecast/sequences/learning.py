@@ -11,6 +11,7 @@ import numpy as np
 
 from valuecast import columns as c
 from valuecast.errors import LogError
+from valuecast.events import attributes
 from valuecast.events.log import EventLog
 from valuecast.events.schema import Kind
 from valuecast.sequences import reading
@@ -56,7 +57,9 @@ def learn(log: EventLog, *, items: int = ITEMS) -> Encoding:
         if log.fields.get(name) == Kind.NUMBER:
             what = f"a sequence model counts '{name}' itself, and there is a field of that name"
             raise LogError(what, where=log.origin, remedy="Give the field another name in the mapping.")
-    schema = {name: kind for name, kind in log.schema.items() if name in log.fields or name.startswith(reading.ITEMS)}
+    schema = {
+        name: kind for name, kind in log.schema.items() if name in log.fields or name.startswith(attributes.ITEMS)
+    }
     lines = _sample(log, facts["lines"])
     vocabularies = [Vocabulary(c.EVENT, _commonest(log, events, c.EVENT, limit=None, least=1))]
     vocabularies += [Vocabulary(c.ITEM, _commonest(log, events, c.ITEM, limit=items))]
@@ -114,7 +117,7 @@ def _categories(log: EventLog, lines: ir.Table, name: str) -> tuple[str, ...]:
 
     A name has many different values, and most lines have rare ones, or nearly every item has its own.
     """
-    lines = reading.described(log, lines, [name])
+    lines = attributes.described(log, lines, [name])
     counts = lines.group_by(lines[name].cast("string").name("value")).aggregate(
         count=lines.count(), items=lines[c.ITEM].nunique()
     )
@@ -125,7 +128,7 @@ def _categories(log: EventLog, lines: ir.Table, name: str) -> tuple[str, ...]:
         known.filter(known["count"] >= MIN_LINES).order_by([ibis.desc("count"), "value"]).limit(VALUES)
     )
     if values > CATEGORIES:
-        names_items = name.startswith(reading.ITEMS) and 2 * values > items
+        names_items = name.startswith(attributes.ITEMS) and 2 * values > items
         if names_items or 2 * common["count"].sum() < total:
             return ()
     everywhere = values == 1 and total == log.collect(lines.aggregate(all=lines.count())).item()

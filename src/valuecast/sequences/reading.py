@@ -16,7 +16,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from valuecast import columns as c
-from valuecast.events.attributes import attributed
+from valuecast.events.attributes import described
 from valuecast.events.exact import LIMIT
 from valuecast.events.log import EventLog
 from valuecast.sequences.encoding import Encoding, Vocabulary
@@ -25,7 +25,6 @@ LINES: Final = "lines"
 GAP: Final = "gap_days"
 MADE: Final = (LINES, GAP)
 """Numbers that are of an event, not of a line."""
-ITEMS: Final = "items."
 DAY: Final = 86_400_000_000
 """Microseconds in a day."""
 LINES_PER_PASS: Final = 1_000_000
@@ -53,14 +52,6 @@ class Events:
     per_event: NDArray[np.int64]
     codes: NDArray[np.int32]
     weights: NDArray[np.float32]
-
-
-def described(log: EventLog, events: ir.Table, columns: list[str]) -> ir.Table:
-    """Return ``events`` with the item attributes among ``columns`` (``items.x``), as they were known at the time."""
-    wanted = [name.removeprefix(ITEMS) for name in columns if name not in events.columns]
-    if log.items is None or not wanted:
-        return events
-    return attributed(events, log.items, wanted, by=c.TIME, prefix=ITEMS)
 
 
 def passes(log: EventLog) -> Iterator[tuple[pl.Series, ir.Table]]:
