@@ -29,7 +29,7 @@ from valuecast.events.simulate.shop import simulate
 from valuecast.models.network import layers
 from valuecast.models.trunks import SIZES
 from valuecast.training.loop import train
-from valuecast.training.pretrain import _Course
+from valuecast.training.pretrain import Course
 
 SHOP = Settings(users=2_400, seed=1)
 JUDGED = 30_000
@@ -51,7 +51,7 @@ def settings(trunk: Trunk, size: Size, *, passes: int) -> Pretraining:
 def learned(log: EventLog, trunk: Trunk, size: Size, *, events: int, passes: int) -> dict[str, Any]:
     """Train one network, and ask it about later events."""
     how = settings(trunk, size, passes=passes)
-    course = _Course.of(log, how, seed=0, folder=None)
+    course = Course.of(log, how, seed=0, folder=None)
     assert course.judge is not None
     feed, judge = replace(course.feed, limit=events), replace(course.judge, limit=JUDGED)
     learner = course.learner()

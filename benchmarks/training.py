@@ -54,7 +54,7 @@ from valuecast.training.asking import Asked
 from valuecast.training.histories import SLICES, Histories
 from valuecast.training.loop import train
 from valuecast.training.objectives import Learner
-from valuecast.training.pretrain import _Course
+from valuecast.training.pretrain import Course
 
 USERS = 2_700  # of the simulated shop: 300,000 events
 FIELDS = ("event", "item", "amount", "gap_days")  # that pytorch-lifestream is given too
@@ -126,7 +126,7 @@ def repeated(module: nn.Module, loss: Callable[[Any], Tensor], batches: Sequence
 
 def overhead(log: EventLog, settings: Pretraining, *, rounds: int, padded: int) -> dict[str, Any]:
     """Compare the loop with its trunk, and show how the rest adds up: event encoder, objectives, loop."""
-    course = _Course.of(log, settings, seed=0, folder=None)
+    course = Course.of(log, settings, seed=0, folder=None)
     learner = course.learner()
     network, trunk = learner.network, learner.network.trunk
     found = []

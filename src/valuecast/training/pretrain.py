@@ -77,7 +77,7 @@ def pretrain(
     settings = replace(settings, architecture=replace(settings.architecture, **chosen))  # type: ignore[arg-type]
     say = progress if progress and _processes().is_main_process else (lambda _: None)
     say(f"{NAME}: reading histories")
-    course = _Course.of(log, settings, seed=seed, folder=folder)
+    course = Course.of(log, settings, seed=seed, folder=folder)
     say(f"{NAME}: counting what is asked")
     learner = course.learner()
     depth = layers(learner.network)
@@ -114,7 +114,7 @@ def _judged_from(log: EventLog, settings: Pretraining) -> datetime:
 
 
 @dataclass(frozen=True, eq=False)
-class _Course:
+class Course:
     """What is learned from, and what it is judged on."""
 
     log: EventLog
@@ -125,7 +125,7 @@ class _Course:
     judge: Histories | None
 
     @classmethod
-    def of(cls, log: EventLog, settings: Pretraining, *, seed: int, folder: Path | None) -> _Course:
+    def of(cls, log: EventLog, settings: Pretraining, *, seed: int, folder: Path | None) -> Course:
         span = log.span
         judged = _judged_from(log, settings)
         encoding = learn(log.before(judged))
