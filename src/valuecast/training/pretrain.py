@@ -126,6 +126,7 @@ class Course:
 
     @classmethod
     def of(cls, log: EventLog, settings: Pretraining, *, seed: int, folder: Path | None) -> Course:
+        """Collect what ``pretrain`` learns from; see there."""
         span = log.span
         judged = _judged_from(log, settings)
         encoding = learn(log.before(judged))
