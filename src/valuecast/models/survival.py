@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -65,11 +66,8 @@ def survival(predictor: Predictor, log: EventLog, *, at: Moment, days: Sequence[
     known = log.before(when)
     keys = predictor.allowed(eligible(predictor.task, known, [when]), when)
     grid = np.arange(last + 1)
-    none = _calibrated(predictor, keys, inputs.survival(known, keys, list(map(float, grid))), grid)
-    over = none <= 0.5
-    first = np.where(over.any(axis=1), over.argmax(axis=1), last + 1)
-    median = [None if day > last else _crossing(row, int(day)) for row, day in zip(none, first, strict=True)]
-    micros = pl.Series([None if each is None else round(each * 86_400e6) for each in median], dtype=pl.Duration("us"))
+    none = _calibrated(predictor, inputs.survival(known, keys, list(map(float, grid))), at=when)
+    micros = pl.Series(_median(none) * 86_400e6, nan_to_null=True).round().cast(pl.Int64).cast(pl.Duration("us"))
     return keys.with_columns(
         *(pl.Series(f"none_by_{each}d", none[:, each]) for each in days),
         (pl.col(c.AT) + micros).alias("median_date"),
@@ -77,25 +75,28 @@ def survival(predictor: Predictor, log: EventLog, *, at: Moment, days: Sequence[
     )
 
 
-def _calibrated(
-    predictor: Predictor, keys: pl.DataFrame, none: NDArray[np.float64], grid: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """Put the chances of nothing through the calibration of the heads; shape (keys, days), never rising."""
+def _calibrated(predictor: Predictor, none: NDArray[np.float64], *, at: datetime) -> NDArray[np.float64]:
+    """Put the chances of nothing by each day through the heads' calibration; shape (users, days), never rising."""
     sign = 1.0 if predictor.task.waiting == "stays_away" else -1.0
     heads = sorted(predictor.heads.values(), key=lambda head: head.days)
+    levels = {head.days: np.full(len(none), head.level.at(at)) for head in heads}
     found = np.empty_like(none)
-    for column, day in enumerate(grid):
+    for day in range(none.shape[1]):
         head = next((each for each in heads if each.days >= day), heads[-1])
         assert head.shape is not None
-        odds = sign * logit(np.clip(none[:, column], _SMALL, 1 - _SMALL))
-        found[:, column] = head.shape.probabilities(odds, head.level.of(keys[c.AT]))[0]
+        odds = sign * logit(np.clip(none[:, day], _SMALL, 1 - _SMALL))
+        found[:, day] = head.shape.probabilities(odds, levels[head.days])[0]
     chances = found if sign > 0 else 1 - found
     chances[:, 0] = 1.0
     falling: NDArray[np.float64] = np.minimum.accumulate(chances, axis=1)
     return falling
 
 
-def _crossing(none: NDArray[np.float64], day: int) -> float:
-    """The moment within a day at which the chance of nothing passes one half, in days."""
-    before, after = none[day - 1], none[day]
-    return day - 1 + float((before - 0.5) / (before - after))
+def _median(none: NDArray[np.float64]) -> NDArray[np.float64]:
+    """When the chance of nothing passes one half, in days, between two of which it is linear; NaN where it does not."""
+    over = none <= 0.5
+    day, rows = over.argmax(axis=1), np.arange(len(none))  # never 0 where it passes: the chance starts at one
+    before, after = none[rows, day - 1], none[rows, day]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        days = day - 1 + (before - 0.5) / (before - after)
+    return np.where(over.any(axis=1), days, np.nan)

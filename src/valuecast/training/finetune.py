@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -202,6 +203,7 @@ class Course:
                 seed=self.seed,
                 groups=None if frozen else _depths(network),
                 folder=self.folder,
+                data=self._data(stage),
                 name=f"{self.method}-{stage.name}",
                 progress=self.say,
                 watch=watch and (lambda number: watch(number, answerer)),
@@ -222,6 +224,12 @@ class Course:
         # By users every label of those who are learned from is known: others are held out, not later moments.
         until = None if isinstance(self.split, UserSplit) else choice.known
         return Stage(name, tuple(learned), tuple(held), until)
+
+    def _data(self, stage: Stage) -> str:
+        """What the network learns from, in a few letters."""
+        asked = [str(part.task) for part in self.parts]
+        told = (self.log.fingerprint, asked, repr(self.split), stage.name, repr(self.rounds))
+        return hashlib.sha256(repr(told).encode()).hexdigest()[:12]
 
     def _network(self) -> Network:
         if self.method == "scratch":

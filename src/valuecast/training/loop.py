@@ -43,6 +43,7 @@ def train(
     seed: int = 0,
     groups: Groups | None = None,
     folder: Path | None = None,
+    data: str = "",
     name: str = "training",
     progress: Progress | None = None,
     watch: Callable[[int], None] | None = None,
@@ -67,6 +68,8 @@ def train(
             in no group are on top.
         folder: for checkpoints and TensorBoard; all processes must see it. If it holds a checkpoint of the same run,
             that is continued; a run that is over is not repeated.
+        data: what tells the data of the run from others, such as a log's fingerprint: a checkpoint of other data is
+            refused, not taken for this run.
         name: of the run, in file names and messages.
         progress: is told how it goes.
         watch: is told the number, from 1, of each epoch at its end, when the weights are those of that epoch; what it
@@ -97,6 +100,7 @@ def train(
             groups=groups,
             accelerator=accelerator,
             folder=folder,
+            data=data,
             name=name,
             progress=progress,
             watch=watch,
@@ -145,6 +149,7 @@ class _Run:
         groups: Groups | None,
         accelerator: Accelerator,
         folder: Path | None,
+        data: str,
         name: str,
         progress: Progress | None,
         watch: Callable[[int], None] | None,
@@ -163,7 +168,7 @@ class _Run:
         batches = len(self.planned(feed, 0)), len(self.planned(judge, 0)) if judge else 0
         self.checkpoint = None
         if folder is not None:
-            run = identity(learner, settings, seed=seed, processes=self.processes, batches=batches)
+            run = identity(learner, settings, data=data, seed=seed, processes=self.processes, batches=batches)
             self.checkpoint = Checkpoint(folder / f"{name}.checkpoint", run)
             if content := self.checkpoint.read():
                 self.resume(content)

@@ -89,6 +89,7 @@ def pretrain(
         seed=seed,
         groups=[(parameters, len(depth) - 1 - number) for number, parameters in enumerate(depth)],
         folder=folder,
+        data=log.fingerprint,
         name=NAME,
         progress=progress,
     )
