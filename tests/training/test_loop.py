@@ -337,6 +337,7 @@ def test_a_run_that_is_over_is_not_repeated(tmp_path: Path) -> None:
         ({"settings": replace(PLAIN, learning_rate=0.02)}, "learning_rate: 0.01 there, 0.02 here"),
         ({"settings": replace(PLAIN, epochs=4, patience=9)}, "epochs: 3 there, 4 here; patience: 2 there, 9 here"),
         ({"seed": 8}, "seed: 7 there, 8 here"),
+        ({"data": "newer"}, "data:  there, newer here"),
         ({"feed": Toys(6)}, "batches: 5 there, 6 here"),
         ({"judge": None}, "validation batches: 2 there, 0 here"),
     ],
