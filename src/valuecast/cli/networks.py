@@ -63,7 +63,6 @@ def pretrain(
     if rank():  # the first process writes
         return
     made.save(out)
-    _done(beside(out, "training"))
     for asked, found in made.facts["validation"].items():
         better = (
             f"{found['improvement']:.3f} better" if found["improvement"] >= 0 else f"{-found['improvement']:.3f} worse"
@@ -137,7 +136,6 @@ def finetune(
     for place, fitted in zip(places, made, strict=True):
         fitted.save(place)
         tell_fitted(fitted, place)
-    _done(beside(out, "training"))
 
 
 @app.command()
@@ -167,9 +165,3 @@ def survival(
     )
     write_table(found, out)
     typer.echo(f"wrote {len(found):,} users to {out}")
-
-
-def _done(work: Path) -> None:
-    """Remove checkpoints, once what they were for is saved: the same command then starts anew, on whatever is there."""
-    for path in work.glob("*.checkpoint"):
-        path.unlink()
