@@ -1,10 +1,10 @@
-"""A backbone: a network that has learned a shop's behaviour from unlabelled events, and up to when."""
+"""A backbone: a network that has learned behaviour from the unlabelled events of shops, and up to when."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -20,8 +20,10 @@ from valuecast.events.log import EventLog
 from valuecast.models import network as networks
 from valuecast.models.finetuned import read, windows_of
 from valuecast.models.network import Network
+from valuecast.models.seen import Seen
 from valuecast.moments import Moment, moment
 from valuecast.sequences import windows as cut
+from valuecast.sequences.common import placed, shop_of
 from valuecast.sequences.encoding import Encoding
 from valuecast.sequences.sequences import encode
 
@@ -34,24 +36,57 @@ class Backbone:
     """A pre-trained network.
 
     Attributes:
-        before: nothing at or after this moment was read.
+        before: nothing at or after this moment was read; None: nothing at all of the shop that it reads.
         architecture: of the network.
-        encoding: what an event is made of, learned from the same log.
+        encoding: what an event is made of, learned from the same log; or common to many shops.
         network: with its weights.
         facts: log fingerprint, objectives, and how well it foresees later events beside the frequency baseline.
+        seen: what it has seen of each shop, if its encoding is common.
     """
 
-    before: datetime
+    before: datetime | None
     architecture: Architecture
     encoding: Encoding
     network: Network
     facts: Mapping[str, Any] = field(default_factory=dict)
+    seen: tuple[Seen, ...] = ()
+
+    def at_shop(self, log: EventLog) -> Backbone:
+        """Return the backbone as the shop of a log reads it: the weights are the same, amounts are the shop's.
+
+        One whose encoding is a shop's own is returned as it is.
+
+        Args:
+            log: of any shop, cut to what may be known: all of it is read.
+
+        Raises:
+            LogError: the log has no events.
+            ModelError: the encoding is another shop's own.
+        """
+        if not self.encoding.common:
+            self.encoding.check(log)
+            return self
+        return replace(self, before=self.seen_before(log), encoding=placed(self.encoding, shop_of(log)))
+
+    def seen_before(self, log: EventLog) -> datetime | None:
+        """Return the moment until which it has seen the shop of a log; None: it has seen nothing of it.
+
+        Raises:
+            ModelError: the encoding is another shop's own.
+        """
+        if not self.encoding.common:
+            self.encoding.check(log)
+            return self.before
+        return max((each.before for each in self.seen if each.within(log)), default=None)
 
     def embed(self, log: EventLog, *, at: Moment, users: Sequence[str] | None = None) -> pl.DataFrame:
         """Return the state that a user's events before ``at`` leave.
 
+        A backbone of many shops that has not been told which it reads (``at_shop``) learns so from the events before
+        ``at``.
+
         Args:
-            log: a log with the columns that were there at pre-training.
+            log: a log with the columns that were there at pre-training; of any shop, if the encoding is common.
             at: the moment; nothing at or after it is read. Unlike a predictor's it may be earlier than ``before``:
                 then the network has seen the future of these users, and the states are no fair input to a test.
             users: only these; else everyone with an event before ``at``.
@@ -70,7 +105,9 @@ class Backbone:
                 where=log.origin,
                 remedy="Ask about an earlier moment, or ingest newer events.",
             )
-        sequences = encode(self.encoding, log.before(when))
+        known = log.before(when)
+        untold = self.encoding.common and self.encoding.shop is None
+        sequences = encode((self.at_shop(known) if untold else self).encoding, known)
         names = sequences.users if users is None else pl.Series(sorted(set(users)), dtype=pl.String)
         keys = pl.DataFrame({c.USER: names}).with_columns(pl.lit(when, dtype=pl.Datetime("us")).alias(c.AT))
         rows = cut.rows_of(sequences, keys)
@@ -91,9 +128,10 @@ class Backbone:
             (draft / ENCODING).write_text(json.dumps(self.encoding.to_dict(), ensure_ascii=False), encoding="utf-8")
 
         facts = {
-            "before": moments.text(self.before),
+            "before": self.before and moments.text(self.before),
             "architecture": asdict(self.architecture),
             "facts": dict(self.facts),
+            **({"seen": [each.to_dict() for each in self.seen]} if self.seen else {}),
         }
         artifact.save(Path(folder), kind=KIND, facts=facts, write=write)
 
@@ -110,7 +148,9 @@ class Backbone:
             architecture = Architecture(**found["architecture"])
             encoding = Encoding.from_dict(json.loads((folder / ENCODING).read_text(encoding="utf-8")))
             network = networks.load(folder, architecture, encoding)
-            return cls(moment(found["before"]), architecture, encoding, network, found["facts"])
+            before = found["before"] and moment(found["before"])
+            seen = tuple(map(Seen.from_dict, found.get("seen", ())))
+            return cls(before, architecture, encoding, network, found["facts"], seen)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise ModelError(
                 f"this does not describe a backbone ({error!r})", where=str(folder), remedy="Pre-train it again."

@@ -55,7 +55,7 @@ def clock(encoding: Encoding, at: IntArray, past: Past) -> FloatArray:
     """
     since = np.log1p((at[:, None] - np.stack([past.last, past.first], axis=1)) / DAY)
     since_of = np.log1p((at[:, None] - past.last_of) / DAY)
-    season = np.stack(_season(at), axis=1) if encoding.seasons else np.empty((len(at), 0))
+    season = np.stack(_season(encoding, at), axis=1) if encoding.seasons else np.empty((len(at), 0))
     parts = [since, np.log1p(past.count)[:, None], since_of, np.log1p(past.count_of), season]
     return np.concatenate(parts, axis=1).astype(np.float32)
 
@@ -68,6 +68,8 @@ def width(encoding: Encoding) -> int:
 def calendar(encoding: Encoding, time: IntArray) -> FloatArray:
     """Return sine and cosine of the hour (where times are finer than days), weekday and (with seasons) day of the year.
 
+    Of what a common encoding shows, and its shop does not have, both are zero.
+
     Args:
         encoding: what there is of them.
         time: microseconds since 1970; shape (E,).
@@ -75,9 +77,10 @@ def calendar(encoding: Encoding, time: IntArray) -> FloatArray:
     Returns:
         Shape (E, ``calendar_width(encoding)``).
     """
-    parts = _turn(time % DAY / DAY) if encoding.clock else []
+    known = encoding.shop is None or encoding.shop.clock
+    parts = _turn(time % DAY / DAY, known=known) if encoding.clock else []
     parts += _turn((time // DAY + _THURSDAY) % 7 / 7)
-    return _stacked(parts + (_season(time) if encoding.seasons else []))
+    return _stacked(parts + (_season(encoding, time) if encoding.seasons else []))
 
 
 def calendar_width(encoding: Encoding) -> int:
@@ -85,13 +88,13 @@ def calendar_width(encoding: Encoding) -> int:
     return 2 + 2 * encoding.clock + 2 * encoding.seasons
 
 
-def _season(time: IntArray) -> list[NDArray[Any]]:
-    return _turn(time / DAY / YEAR)
+def _season(encoding: Encoding, time: IntArray) -> list[NDArray[Any]]:
+    return _turn(time / DAY / YEAR, known=encoding.shop is None or encoding.shop.seasons)
 
 
-def _turn(turns: NDArray[Any]) -> list[NDArray[Any]]:
+def _turn(turns: NDArray[Any], *, known: bool = True) -> list[NDArray[Any]]:
     angle = 2 * math.pi * turns
-    return [np.sin(angle), np.cos(angle)]
+    return [np.sin(angle), np.cos(angle)] if known else [np.zeros_like(angle)] * 2
 
 
 def _stacked(parts: list[NDArray[Any]]) -> FloatArray:

@@ -35,20 +35,46 @@ class Number:
 
 
 @dataclass(frozen=True)
+class Shop:
+    """What a common encoding knows of one shop, and all in which it differs from shop to shop.
+
+    Attributes:
+        texts: columns whose words say what an item is.
+        amount: median size of the amounts that are not zero; an amount is read as a multiple of it.
+        clock: whether times are finer than days; where they are not, no hour is shown.
+        seasons: whether the log is long enough to have seen every season; where it is not, none is shown.
+        left_out: columns that are not read, because other shops have none of their kind.
+    """
+
+    texts: tuple[str, ...]
+    amount: float
+    clock: bool
+    seasons: bool
+    left_out: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Encoding:
     """The definition of an event. Columns have the names of ``EventLog.schema``.
 
     Every vocabulary has a slice of the codes: its first code is that of a value it does not know, the next ones are
     those of its values in their order. A missing value has no code.
 
+    It is one shop's own, or common to many: then it has the same codes and numbers in all of them, because an item is
+    the words that describe it and an amount is a multiple of what is usual in the shop (see
+    ``valuecast.sequences.common``).
+
     Attributes:
         grouped: whether lines of one user, time, type and order are one event ("order-level events").
-        vocabularies: ``event``, then ``item`` if there is one, then text and boolean fields and item attributes.
+        vocabularies: ``event``, then ``item`` if there is one, then text and boolean fields and item attributes. If it
+            is common: ``event``, then ``item``, whose values are words.
         numbers: ``amount``, ``lines`` (of an order-level event), ``gap_days`` (since the user's previous event), then
-            numeric fields and item attributes; each only where it varies.
-        clock: whether times are finer than days.
-        seasons: whether the log is long enough to have seen every season.
+            numeric fields and item attributes, if it is not common; each only where it varies.
+        clock: whether events have an hour: their times are finer than days.
+        seasons: whether there is a season: the log is long enough to have seen every one.
         requires: the entries of ``EventLog.schema`` that a log must have, and their types.
+        common: whether it is common to many shops.
+        shop: if it is, the shop that it reads; None: that is still to be said.
     """
 
     grouped: bool
@@ -57,6 +83,8 @@ class Encoding:
     clock: bool
     seasons: bool
     requires: Mapping[str, str]
+    common: bool = False
+    shop: Shop | None = None
 
     @property
     def codes(self) -> int:
@@ -88,13 +116,24 @@ class Encoding:
         """Refuse a log whose schema is not the one the encoding was learned on.
 
         Raises:
-            ModelError: a column is missing or has another type.
+            ModelError: a column is missing or has another type, or a common encoding has not been told whose log it is.
         """
-        check_columns(log, self.requires, reader="sequence models")
+        if self.common and self.shop is None:
+            what = "sequence models of many shops must know which shop they read"
+            raise ModelError(what, where=log.origin, remedy="Take the backbone's at_shop(log).")
+        try:
+            check_columns(log, self.requires, reader="sequence models")
+        except ModelError as error:
+            if self.common:
+                raise
+            elsewhere = "To read the logs of other shops, pre-train on several logs at once, or with --common."
+            raise ModelError(error.what, where=error.where, remedy=f"{error.remedy} {elsewhere}") from None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the definition as JSON can hold it."""
-        return asdict(self)
+        saved = asdict(self)
+        # one shop's own is saved as it was before there were common ones
+        return saved if self.common else {name: saved[name] for name in saved if name not in ("common", "shop")}
 
     @classmethod
     def from_dict(cls, saved: Mapping[str, Any]) -> Encoding:
@@ -108,9 +147,16 @@ class Encoding:
                 "vocabularies": tuple(Vocabulary(one["column"], tuple(one["values"])) for one in saved["vocabularies"]),
                 "numbers": tuple(Number(one["name"], tuple(map(float, one["edges"]))) for one in saved["numbers"]),
                 "requires": dict(saved["requires"]),
+                "shop": _shop(saved.get("shop")),
             }
             return cls(**{**saved, **parts})
         except (KeyError, TypeError, ValueError) as error:
             what = f"the saved encoding of events is not understood ({error})"
             remedy = "Use the version of valuecast that wrote it, or train the model again."
             raise ModelError(what, remedy=remedy) from None
+
+
+def _shop(saved: Mapping[str, Any] | None) -> Shop | None:
+    if saved is None:
+        return None
+    return Shop(**{**saved, "texts": tuple(saved["texts"]), "left_out": tuple(saved["left_out"])})

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 import ibis
 import ibis.expr.types as ir
 import numpy as np
+from numpy.typing import NDArray
 
 from valuecast import columns as c
 from valuecast.errors import LogError
@@ -47,12 +48,7 @@ def learn(log: EventLog, *, items: int = ITEMS) -> Encoding:
     Raises:
         LogError: the log has no events, or a field has a name that is taken.
     """
-    events = log.events
-    facts = log.collect(
-        events.aggregate(lines=events.count(), clock=(events[c.TIME] != events[c.TIME].truncate("D")).any())
-    ).row(0, named=True)
-    if not facts["lines"]:
-        raise LogError("the log has no events to learn sequences from", where=log.origin, remedy="Use a later moment.")
+    lines, finer = surveyed(log)
     for name in reading.MADE:
         if log.fields.get(name) == Kind.NUMBER:
             what = f"a sequence model counts '{name}' itself, and there is a field of that name"
@@ -60,9 +56,8 @@ def learn(log: EventLog, *, items: int = ITEMS) -> Encoding:
     schema = {
         name: kind for name, kind in log.schema.items() if name in log.fields or name.startswith(attributes.ITEMS)
     }
-    lines = _sample(log, facts["lines"])
-    vocabularies = [Vocabulary(c.EVENT, _commonest(log, events, c.EVENT, limit=None, least=1))]
-    vocabularies += [Vocabulary(c.ITEM, _commonest(log, events, c.ITEM, limit=items))]
+    vocabularies = [Vocabulary(c.EVENT, _commonest(log, log.events, c.EVENT, limit=None, least=1))]
+    vocabularies += [Vocabulary(c.ITEM, _commonest(log, log.events, c.ITEM, limit=items))]
     vocabularies += [
         Vocabulary(name, _categories(log, lines, name)) for name, kind in schema.items() if kind != Kind.NUMBER
     ]
@@ -71,7 +66,7 @@ def learn(log: EventLog, *, items: int = ITEMS) -> Encoding:
         grouped=_grouped(log, lines),
         vocabularies=(),
         numbers=tuple(Number(name, ()) for name in (c.AMOUNT, reading.LINES, reading.GAP, *_numeric(schema))),
-        clock=bool(facts["clock"]),
+        clock=finer,
         seasons=log.span.days >= YEAR,
         requires={},
     )
@@ -79,6 +74,27 @@ def learn(log: EventLog, *, items: int = ITEMS) -> Encoding:
     used = {vocabulary.column for vocabulary in vocabularies} | {number.name for number in numbers}
     requires = {name: kind for name, kind in schema.items() if name in used}
     return replace(draft, vocabularies=tuple(vocabularies), numbers=numbers, requires=requires)
+
+
+def surveyed(log: EventLog) -> tuple[ir.Table, bool]:
+    """Return the lines to learn from, which are all or those of random users, and whether times are finer than days.
+
+    Raises:
+        LogError: the log has no events.
+    """
+    events = log.events
+    finer = (events[c.TIME] != events[c.TIME].truncate("D")).any()
+    count, clock = log.collect(events.aggregate(lines=events.count(), clock=finer)).row(0)
+    if not count:
+        raise LogError("the log has no events to learn sequences from", where=log.origin, remedy="Use a later moment.")
+    return _sample(log, count), bool(clock)
+
+
+def edges(values: NDArray[Any]) -> tuple[float, ...]:
+    """Return the quantiles of some numbers, strictly rising; fewer than two where the numbers are all the same."""
+    # a network computes in single precision: edges that are equal there are one
+    found = np.unique(np.quantile(values, LEVELS).astype(np.float32)) if len(values) else values
+    return tuple(map(float, found))
 
 
 def _numeric(schema: dict[str, str]) -> list[str]:
@@ -141,8 +157,6 @@ def _edges(draft: Encoding, log: EventLog, lines: ir.Table) -> tuple[Number, ...
     found = []
     for number, values in zip(draft.numbers, numbers.T, strict=True):
         known = values[~np.isnan(values)].astype(np.float64)
-        # a network computes in single precision: edges that are equal there are one
-        edges = np.unique(np.quantile(known, LEVELS).astype(np.float32)) if len(known) else known
-        if len(edges) > 1:
-            found.append(Number(number.name, tuple(map(float, edges))))
+        if len(ends := edges(known)) > 1:
+            found.append(Number(number.name, ends))
     return tuple(found)

@@ -19,7 +19,8 @@ from valuecast import columns as c
 from valuecast.events.attributes import described
 from valuecast.events.exact import LIMIT
 from valuecast.events.log import EventLog
-from valuecast.sequences.encoding import Encoding, Vocabulary
+from valuecast.sequences.encoding import Encoding, Shop, Vocabulary
+from valuecast.sequences.words import joined, words
 
 LINES: Final = "lines"
 GAP: Final = "gap_days"
@@ -67,7 +68,8 @@ def passes(log: EventLog) -> Iterator[tuple[pl.Series, ir.Table]]:
 
 def read(encoding: Encoding, log: EventLog, lines: ir.Table) -> Events:
     """Read ``lines`` of ``log`` as events."""
-    texts = [vocabulary.column for vocabulary in encoding.vocabularies]
+    coded = [vocabulary.column for vocabulary in encoding.vocabularies if not _worded(encoding, vocabulary)]
+    texts = [*coded, *(encoding.shop.texts if encoding.shop else ())]
     numbers = [number.name for number in encoding.numbers if number.name not in MADE]
     lines = described(log, lines, [*texts, *numbers])
     types = {**dict.fromkeys((*_MOMENT, *texts), "string"), **dict.fromkeys(numbers, "float64"), c.TIME: "timestamp"}
@@ -89,10 +91,16 @@ def _events(encoding: Encoding, lines: pl.DataFrame) -> Events:
         elif number.name == GAP:
             numbers[:, i] = np.where(opens, np.nan, np.diff(time, prepend=time[:1]) / DAY)
         else:
-            numbers[:, i] = _folded(lines[number.name], first, mean=number.name != c.AMOUNT)
-    coded = _coded(encoding.vocabularies, lines)
+            unit = encoding.shop.amount if encoding.shop and number.name == c.AMOUNT else 1.0
+            numbers[:, i] = _folded(lines[number.name], first, mean=number.name != c.AMOUNT) / unit
+    coded = _coded(encoding, lines)
     if encoding.grouped:
-        per_event, codes, weights = _shares(coded, np.cumsum(new_event) - 1, len(first), encoding)
+        event = np.cumsum(new_event) - 1
+        keys = (event[:, None] * encoding.codes + coded)[coded >= 0]
+        if encoding.shop:
+            line, word = _words(encoding, encoding.shop, lines)
+            keys = np.append(keys, event[line] * encoding.codes + word)
+        per_event, codes, weights = _shares(keys, len(first), encoding)
     else:
         known = coded >= 0
         per_event, codes = known.sum(axis=1, dtype=np.int64), coded[known]
@@ -128,24 +136,55 @@ def _folded(values: pl.Series, first: NDArray[np.int64], *, mean: bool) -> NDArr
     return folded
 
 
-def _coded(vocabularies: tuple[Vocabulary, ...], lines: pl.DataFrame) -> NDArray[np.int32]:
-    """Return the code of each line in each vocabulary, -1 where the value is missing."""
-    coded = np.empty((len(lines), len(vocabularies)), np.int32)
+def _worded(encoding: Encoding, vocabulary: Vocabulary) -> bool:
+    """Whether the values of a vocabulary are words, of which a line may have many."""
+    return encoding.common and vocabulary.column == c.ITEM
+
+
+def _coded(encoding: Encoding, lines: pl.DataFrame) -> NDArray[np.int32]:
+    """Return the code of each line in each vocabulary, -1 where the value is missing or is words."""
+    coded = np.full((len(lines), len(encoding.vocabularies)), -1, np.int32)
     start = 0
-    for i, vocabulary in enumerate(vocabularies):
-        values = lines[vocabulary.column]
-        place = values.cast(pl.Enum(vocabulary.values), strict=False).to_physical().cast(pl.Int32) + (start + 1)
-        coded[:, i] = place.fill_null(start).to_numpy()
-        coded[values.is_null().to_numpy(), i] = -1
+    for i, vocabulary in enumerate(encoding.vocabularies):
+        if not _worded(encoding, vocabulary):
+            values = lines[vocabulary.column]
+            coded[:, i] = _codes(vocabulary, start, values).to_numpy()
+            coded[values.is_null().to_numpy(), i] = -1
         start += 1 + len(vocabulary.values)
     return coded
 
 
+def _codes(vocabulary: Vocabulary, start: int, values: pl.Series) -> pl.Series:
+    """Return the code of each value, ``start`` where it is not known."""
+    place = values.cast(pl.Enum(vocabulary.values), strict=False).to_physical().cast(pl.Int32)
+    return (place + (start + 1)).fill_null(start)
+
+
+def _words(encoding: Encoding, shop: Shop, lines: pl.DataFrame) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return which line has which word: numbers of lines, and codes, each once for a line."""
+    (vocabulary,) = (each for each in encoding.vocabularies if _worded(encoding, each))
+    start, _ = encoding.span(vocabulary.column) or (0, 0)
+    text = joined(lines, shop.texts)
+    distinct = text.unique(maintain_order=True)
+    found = words(distinct)
+    found = found.select("row", _codes(vocabulary, start, found["word"]).alias("code")).unique()
+    owner = (
+        text.to_frame("text").with_row_index("line").join(distinct.to_frame("text").with_row_index("row"), on="text")
+    )
+    both = owner.join(found, on="row").select(pl.col("line", "code").cast(pl.Int64))
+    return both["line"].to_numpy(), both["code"].to_numpy()
+
+
 def _shares(
-    coded: NDArray[np.int32], event: NDArray[np.int64], events: int, encoding: Encoding
+    key: NDArray[np.int64], events: int, encoding: Encoding
 ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]:
-    """Return the number of different codes of each event, the codes, and their shares of their columns."""
-    key = (event[:, None] * encoding.codes + coded)[coded >= 0]
+    """Return the number of different codes of each event, the codes, and their shares of their columns.
+
+    Args:
+        key: for every code of every line, the number of its event times ``encoding.codes``, plus the code.
+        events: how many there are.
+        encoding: whose codes they are.
+    """
     key, count = np.unique(key, return_counts=True)
     owner, code = np.divmod(key, encoding.codes)
     slot = owner * len(encoding.vocabularies) + encoding.columns_of_codes()[code]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
+import numpy as np
 import torch
 
 
@@ -36,6 +38,25 @@ class Feed(Protocol):
 
     def load(self, item: Any) -> Loaded:
         """Make one batch."""
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """The batches of several feeds, in a random order that is new for every epoch."""
+
+    feeds: tuple[Feed, ...]
+    seed: int
+
+    def plan(self, epoch: int) -> Sequence[tuple[int, Any]]:
+        """Return, for each batch, the number of its feed, and what that needs to know of it."""
+        every = [(number, item) for number, feed in enumerate(self.feeds) for item in feed.plan(epoch)]
+        order = np.random.default_rng([self.seed, epoch]).permutation(len(every))
+        return [every[place] for place in order]
+
+    def load(self, item: tuple[int, Any]) -> Loaded:
+        """Make one batch."""
+        number, own = item
+        return self.feeds[number].load(own)
 
 
 def ahead(feed: Feed, items: Sequence[Any]) -> Generator[Loaded]:

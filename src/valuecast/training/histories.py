@@ -46,11 +46,12 @@ class Following:
 def following(sequences: Sequences, *, until: int) -> Following:
     """Count what follows each event of a log that is known until ``until`` (microseconds since 1970).
 
-    Events at the very moment of an event do not follow it. Purchases are counted where there are other types of event.
+    Events at the very moment of an event do not follow it. Purchases are counted where there are other types of event,
+    or may be elsewhere.
     """
     purchase = _purchases(sequences)
     kinds = {"events": np.ones(sequences.count, np.bool_)}
-    if purchase.any() and not purchase.all():
+    if sequences.encoding.common or (purchase.any() and not purchase.all()):
         kinds["purchases"] = purchase
     before = {kind: np.append(0, np.cumsum(chosen)) for kind, chosen in kinds.items()}
     names = tuple(f"{kind}_{days}d" for kind in kinds for days in HORIZONS)

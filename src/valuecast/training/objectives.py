@@ -32,6 +32,12 @@ HARDEST: Final = 5
 _ROWS = 1_024  # states whose logits are held at a time where nothing is learned
 
 
+def frequency(cases: Tensor) -> Tensor:
+    """Return the shares of classes, with half a case added to each; (K,) in, (K,) out."""
+    smooth = cases.double() + 0.5
+    return (smooth / smooth.sum()).float()
+
+
 class Softmax(nn.Module):
     """A distribution over the classes of one field, which starts as the frequencies of training.
 
@@ -44,8 +50,7 @@ class Softmax(nn.Module):
     def __init__(self, hidden: int, cases: Tensor) -> None:
         """``cases`` of each class in training; shape (K,)."""
         super().__init__()
-        smooth = cases.double() + 0.5
-        self.register_buffer("frequency", (smooth / smooth.sum()).float())
+        self.register_buffer("frequency", frequency(cases))
         self.weight = nn.Parameter(torch.randn(len(cases), hidden) * 0.02)
         self.bias = nn.Parameter(self.frequency.log())
 
