@@ -45,7 +45,7 @@ from valuecast.models import adapters
 from valuecast.models.finetuned import Answerer, answers
 from valuecast.moments import moment
 from valuecast.tasks import Task, parse
-from valuecast.training.finetune import Course, prepare
+from valuecast.training.course import Course, prepare
 from valuecast.training.history import History
 from valuecast.training.stages import Stage
 from valuecast.training.tables import Tables
@@ -87,7 +87,9 @@ class Bench:
         of = self.recipe.backbone
         of = replace(of, architecture=replace(of.architecture, trunk=trunk))
         rounds = split.choices(self.tasks[0], self.known)
-        base = Workshop(self.tasks, of, folder=self.out).backbone(self.known, rounds, seed=seed, progress=print)
+        base = Workshop(self.tasks, of, folder=self.out).backbone(
+            self.known, rounds, rung=method, seed=seed, progress=print
+        )
         return prepare(
             base, self.tasks, self.known, method=method, settings=settings, split=split, seed=seed, tables=self.tables
         )

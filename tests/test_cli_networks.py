@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from tests.commands import END, done, ingested, lines, refused, valuecast, write_csv
-from valuecast.config.learning import Adaptation, HeadKind, Size, Trunk
+from valuecast.config.learning import HeadKind, Size, Trunk, Tuning
 from valuecast.models import neural
 
 TASK, VALUE = "churn(days=20, active=60)", "value(days=20, active=60)"
@@ -37,6 +37,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def finetuned(shop: Path, out: Path, *more: str, before: str = BEFORE) -> str:
     """Fine-tune quickly."""
     asked = ("finetune", shop / "base", shop / "log", "--before", before, "--every", "30")
+    more = more if "--method" in more else (*more, "--method", "full")
     return done(*asked, "--settings", shop / "quick.toml", "--out", out, *more).out
 
 
@@ -88,6 +89,41 @@ def test_one_task_gives_a_model(shop: Path, tmp_path: Path) -> None:
     assert "does not say when" in refused("survival", out, shop / "log", "--at", BEFORE, "--out", tmp_path / "when.csv")
 
 
+def test_without_a_method_the_model_is_fused(shop: Path, tmp_path: Path) -> None:
+    how, out = tmp_path / "fusion.toml", tmp_path / "model"
+    how.write_text(f"parts = ['bgnbd', 'joint', 'last_period']\nmembers = 2\n[joint]\n{SETTINGS}")
+    asked = ("finetune", shop / "base", shop / "log", *ASKED, "--settings", how, "--out", out)
+    told = done(*asked, "--task", TASK, "--head", "bernoulli").out
+    found = facts(out)
+    assert found["name"] == "fused"
+    assert set(found["facts"]["parts"]) == {"bgnbd", "joint"}
+    shares = found["heads"]["churn_20d"]["facts"]["settings"]["parts"]
+    assert "churn_20d is made of " in told
+    for name, share in shares.items():
+        assert f"{name} {share:.0%}" in told
+    assert "without last_period: " in told
+    done("predict", out, shop / "log", "--at", BEFORE, "--out", tmp_path / "scores.csv")
+
+
+@pytest.mark.parametrize(
+    ("text", "method", "what"),
+    [
+        ("rank = 4", "fused", "'rank' is no setting of 'fused'. Put it into the table [joint]."),
+        ("parts = ['lightgbm']", "lora", "'parts' is no setting of 'lora'. Leave it out, or use --method fused."),
+        ("[joint]\nrang = 4", "joint", "Did you mean 'rank'?"),
+        ("parts = ['fused']", "fused", "'fused' is no part of itself"),
+        ("parts = ['lihgtgbm']", "fused", "Did you mean 'lightgbm'?"),
+    ],
+)
+def test_settings_of_a_fusion_and_of_a_method_are_told_apart(
+    text: str, method: str, what: str, shop: Path, tmp_path: Path
+) -> None:
+    how = tmp_path / "how.toml"
+    how.write_text(text)
+    asked = ("finetune", shop / "base", shop / "log", "--task", TASK, *ASKED, "--out", tmp_path / "model")
+    assert what in refused(*asked, "--method", method, "--settings", how)
+
+
 def test_several_tasks_give_a_folder_of_models(shop: Path, tmp_path: Path) -> None:
     models = shop / "models"
     assert sorted(path.name for path in models.iterdir()) == ["churn", "value"]
@@ -137,14 +173,16 @@ def test_a_backbone_that_has_seen_too_much_is_refused_with_the_latest_date(shop:
     latest = message.split("Pre-train with --before ")[1].split(" at the latest")[0]
     assert latest < "2024-05-01"
     done("pretrain", shop / "log", "--before", latest, "--size", "tiny", "--epochs", "1", "--out", tmp_path / "base")
-    done("finetune", tmp_path / "base", *asked[2:], "--before", "2024-06-01", "--settings", shop / "quick.toml")
+    quick = ("--method", "full", "--settings", shop / "quick.toml")
+    done("finetune", tmp_path / "base", *asked[2:], "--before", "2024-06-01", *quick)
     assert not (tmp_path / "model.draft").exists()
 
 
 def test_settings_that_are_wrong_are_named(shop: Path, tmp_path: Path) -> None:
     bad = tmp_path / "bad.toml"
     out = ("--out", tmp_path / "model")
-    finetune = ("finetune", shop / "base", shop / "log", "--task", TASK, *ASKED, *out, "--settings", bad)
+    finetune = ("finetune", shop / "base", shop / "log", "--task", TASK, "--method", "full", *ASKED, *out)
+    finetune = (*finetune, "--settings", bad)
     pretrain = ("pretrain", shop / "log", "--before", "2024-05-01", *out, "--settings", bad)
     for text, what in (
         ("rang = 4", "Did you mean 'rank'?"),
@@ -201,9 +239,7 @@ def test_an_out_without_a_name_of_its_own(
 ) -> None:
     (tmp_path / "above" / "empty").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "above" / "empty")
-    ran = valuecast(
-        "finetune", shop / "base", shop / "log", "--task", TASK, *ASKED, "--out", out, "--settings", shop / "quick.toml"
-    )
+    ran = valuecast("finetune", shop / "base", shop / "log", "--task", TASK, *ASKED, "--out", out, "--method", "full")
     assert ran.code == 2
     assert "Traceback" not in ran.err
     assert ran.message.startswith("valuecast: ")
@@ -213,7 +249,7 @@ def test_help_says_what_there_is() -> None:
     every = done("--help").out
     assert all(name in every for name in ("pretrain", "finetune", "survival"))
     finetune = " ".join(done("finetune", "--help").out.split())
-    assert all(method in finetune for method in (*get_args(Adaptation), *get_args(HeadKind)))
+    assert all(method in finetune for method in (*get_args(Tuning), *get_args(HeadKind)))
     pretrain = " ".join(done("pretrain", "--help").out.split())
     assert all(name in pretrain for name in (*get_args(Size), *get_args(Trunk)))
     assert "median_date" in done("survival", "--help").out

@@ -5,7 +5,7 @@ import valuecast as vc
 log = vc.EventLog.read("log/")
 churn = vc.tasks.churn(days=90, active=180)
 base = vc.pretrain(log.before("2011-03-29"), size="small")
-model = vc.finetune(base, churn, log.before("2011-09-10"))
+model = vc.finetune(base, churn, log.before("2011-09-10"))  # fused with trees and customer-base models
 scores = model.predict(log, at="2011-09-10")
 print(vc.evaluate(model, log, at="2011-09-10"))
 """

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import pytest
 
-from valuecast.config.learning import Finetuning
+from valuecast.config.learning import Finetuning, Fusion
 from valuecast.config.recipe import Data, Predict, Recipe, Words, read_recipe
 from valuecast.config.toml import build, read_toml
 from valuecast.errors import ConfigError, suggest
@@ -128,3 +128,44 @@ def test_a_table_changes_what_it_names_and_nothing_else(tmp_path: Path) -> None:
     path.write_text(text + "[backbone.optimisation]\nepochs = 0\n")
     with pytest.raises(ConfigError, match="Give 1 or more"):
         read_recipe(path)
+
+
+def fusion_of(text: str, tmp_path: Path) -> Fusion:
+    path = tmp_path / "recipe.toml"
+    path.write_text(f"{RECIPE}{text}", encoding="utf-8")
+    return read_recipe(path).fusion
+
+
+def test_a_fusion_changes_what_it_names_and_nothing_else(tmp_path: Path) -> None:
+    usual = Fusion()
+    assert fusion_of("", tmp_path) == usual
+    assert fusion_of("[fusion]\nmembers = 2\n", tmp_path) == replace(usual, members=2)
+    found = fusion_of('[fusion]\nparts = ["joint", "bgnbd"]\n[fusion.joint.optimisation]\nepochs = 3\n', tmp_path)
+    how = replace(usual.joint.optimisation, epochs=3)
+    assert how != replace(Finetuning().optimisation, epochs=3)
+    assert found == replace(usual, parts=("joint", "bgnbd"), joint=replace(usual.joint, optimisation=how))
+    assert fusion_of('[fusion]\njoint = { head = "bernoulli" }\n', tmp_path).joint == replace(
+        usual.joint, head="bernoulli"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[fusion]\nmember = 2\n", "recipe.toml: fusion: unknown key 'member'. Did you mean 'members'?"),
+        ("[fusion.joint.optimiser]\n", "recipe.toml: fusion: joint: unknown key 'optimiser'"),
+        ("[fusion.joint.optimisation]\nepoch = 3\n", "fusion: joint: optimisation: unknown key 'epoch'"),
+        ("[fusion.joint.optimisation]\nepochs = 0\n", "fusion: joint: optimisation: epochs: 0. Give 1 or more."),
+        ('[fusion]\nparts = "joint"\n', "fusion: parts: 'joint' is not a list"),
+        ("[fusion]\nparts = []\n", "fusion: parts: []. Name at least one part, and each once."),
+        ('[fusion]\nparts = ["joint", "joint"]\n', "fusion: parts: ['joint', 'joint']. Name at least one part"),
+        ("[fusion]\nmembers = 0\n", "fusion: members: 0. Give 1 or more."),
+        ("[fusion]\ndropout = 1.0\n", "fusion: dropout: 1.0. Give a share from 0 to below 1."),
+        ('[fusion]\ntrunk = "joint"\n', "fusion: trunk: 'joint'. Use one of: scratch, frozen"),
+        ("[fusion]\njoint = 3\n", "fusion: joint: 3 is not a table"),
+    ],
+)
+def test_what_is_wrong_with_a_fusion_says_where(text: str, said: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        fusion_of(text, tmp_path)
+    assert said in str(caught.value)

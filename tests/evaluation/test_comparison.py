@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from tests.logs import START
-from valuecast.evaluation.comparison import compare, intervals, sliced
+from valuecast.evaluation.comparison import calibrations, compare, intervals, sliced
 from valuecast.metrics.ranking import auc
 
 
@@ -69,6 +69,21 @@ def test_coverage_lists_the_worst_moment_first() -> None:
     found = intervals({"one": worse})
     assert found["coverage"].to_list() == [0.0, 1.0]
     assert found["width"].to_list() == [0.5, 0.5]
+    means = frame.group_by("at").agg(pl.mean("score"))
+    late = means.filter(pl.col("at") > START)["score"][0]
+    assert found["total_bias"][0] == pytest.approx(late / 2.0 - 1)
+
+
+def test_probabilities_list_the_worst_moment_first() -> None:
+    frame = outcomes(noise=0.1)
+    late = pl.col("at") > START
+    too_high = frame.with_columns(pl.when(late).then(0.9).otherwise(pl.col("truth").mean().over("at")).alias("score"))
+    found = calibrations({"one": too_high})
+    rate = frame.filter(late)["truth"].mean()
+    assert found["at"][0] > found["at"][1]
+    assert found["users"].to_list() == [300, 300]
+    assert found["calibration_error"].to_list() == pytest.approx([0.9 - rate, 0.0])  # type: ignore[operator]
+    assert found["bias"].to_list() == pytest.approx([0.9 - rate, 0.0])  # type: ignore[operator]
 
 
 def test_slices_are_the_metrics_of_their_users() -> None:

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.special import expit
+from scipy.special import expit, logit
+from sklearn.linear_model import LogisticRegression
 
-from valuecast.models.calibration import ISOTONIC_FROM, Pairs, Shape, fit
+from valuecast.models.calibration import ISOTONIC_FROM, Pairs, Shape, fit, shaped
 from valuecast.models.model import FloatArray
 
 
@@ -54,6 +55,38 @@ def test_the_level_of_a_group_is_not_the_business_of_the_shape() -> None:
     moved = np.where(np.arange(4_000) % 4 < 2, 1.5, -1.5)
     shape = fit(pairs_of(raw, expit(raw + moved)), scale="log_odds", seed=0)
     assert (shape(np.array([1.0])) - shape(np.array([-1.0])))[0] / 2 == pytest.approx(1.0, abs=0.12)
+
+
+def test_what_is_not_known_of_the_level_widens_the_band_and_leaves_the_score() -> None:
+    raw = normal(2_000)
+    shape = fit(pairs_of(raw, expit(raw)), scale="log_odds", seed=0)
+    sure, doubtful = (shape.probabilities(raw, np.zeros(len(raw)), spread) for spread in (0.0, 0.3))
+    assert (sure[0] == doubtful[0]).all()
+    middle = shape.probabilities(np.zeros(1), np.zeros(1), 0.3)
+    assert middle[0] - middle[1] > 0.1
+    assert (doubtful[1] <= sure[1]).all()
+    assert (sure[2] <= doubtful[2]).all()
+
+
+@pytest.mark.parametrize("rows", [12, 60, 3_000])
+def test_newton_finds_what_a_library_finds(rows: int) -> None:
+    raw, draw = normal(rows), np.random.default_rng(3)
+    pairs = pairs_of(raw, expit(raw + draw.normal(0, 0.3)), seed=rows)
+    middle, spread = raw.mean(), raw.std()
+    inputs = np.column_stack([(raw - middle) / spread, pairs.group[:, None] == np.unique(pairs.group)])
+    usual = LogisticRegression(C=1e4, fit_intercept=False, tol=1e-12, max_iter=10_000, solver="newton-cholesky")
+    found = usual.fit(inputs, pairs.truth).coef_[0]
+    ours = shaped(pairs, "platt")
+    points = np.asarray(ours.raw)
+    theirs = found[1:].mean() + max(found[0], 0) * (points - middle) / spread
+    assert np.abs(np.asarray(ours.log_odds) - np.clip(theirs, *(logit([1e-4, 1 - 1e-4])))).max() < 1e-6
+
+
+def test_outcomes_that_an_order_separates_give_a_finite_slope() -> None:
+    raw = np.linspace(-1, 1, 40)
+    shape = shaped(Pairs(raw, (raw > 0).astype(float), np.arange(40) % 2, np.arange(40)), "platt")
+    assert np.isfinite(shape.log_odds).all()
+    assert (np.diff(shape.log_odds) >= 0).all()
 
 
 @settings(deadline=None, max_examples=15)

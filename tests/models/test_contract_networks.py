@@ -15,12 +15,12 @@ from tests.logs import START, shop
 from tests.models import contract
 from tests.networks import FINETUNING, pretrained
 from valuecast import tasks
-from valuecast.config.learning import Adaptation, Trunk
+from valuecast.config.learning import Adaptation, Fusion, Trunk, Tuning
 from valuecast.events.log import EventLog
 from valuecast.models.backbone import Backbone
 from valuecast.models.finetuned import Answers
 from valuecast.models.predictor import Predictor
-from valuecast.models.registry import ADAPTATIONS
+from valuecast.models.registry import ADAPTATIONS, BASELINES, FUSIONS, NEURAL
 from valuecast.tasks import Task
 from valuecast.tasks.splits import TimeSplit
 from valuecast.training.finetune import finetune
@@ -36,16 +36,19 @@ TASKS = {
     "often": Task("count(*) of purchase over next 30 days > 2", name="often"),
 }
 METHODS: tuple[Adaptation, ...] = get_args(Adaptation)
-CASES: list[tuple[Trunk, Adaptation, str]] = [
+CASES: list[tuple[Trunk, Tuning, str]] = [
     *(("llama", method, "churn") for method in METHODS),
     *(("llama", "full", task) for task in ("value", "net", "returns", "often")),
     *(("gru", method, "churn") for method in ("full", "frozen", "lora")),
     *(("bert", method, task) for method, task in (("full", "value"), ("adalora", "churn"))),
     *((trunk, "last-n", "churn") for trunk in ("gpt2", "qwen3")),
+    *(("llama", "joint", task) for task in ("churn", "value")),
+    *(("llama", "fused", task) for task in TASKS),
 ]
+FUSION = Fusion(parts=("mean_rate", "bgnbd", "joint"), members=2, hidden=16, joint=FINETUNING)
 KEPT = [method for method in METHODS if method not in {"scratch", "full", "last-n"}]
 
-Fitted = Callable[[Trunk, Adaptation, str], Predictor]
+Fitted = Callable[[Trunk, Tuning, str], Predictor]
 pytestmark = pytest.mark.usefixtures("one_thread", "few_resamples")
 cases = pytest.mark.parametrize(("trunk", "method", "task"), CASES, ids=map("-".join, CASES))
 
@@ -64,8 +67,9 @@ def base(log: EventLog) -> Callable[[Trunk], Backbone]:
 def fitted(log: EventLog, base: Callable[[Trunk], Backbone]) -> Fitted:
     known, tables = log.before(BEFORE), Tables()
 
-    def fit(trunk: Trunk, method: Adaptation, task: str) -> Predictor:
-        how: dict[str, Any] = {"method": method, "settings": FINETUNING, "split": SPLIT, "tables": tables}
+    def fit(trunk: Trunk, method: Tuning, task: str) -> Predictor:
+        how: dict[str, Any] = {"method": method, "split": SPLIT, "tables": tables}
+        how |= {"fusion": FUSION} if method in FUSIONS else {"settings": FINETUNING}
         return finetune(base(trunk), TASKS[task], known, **how)
 
     return cache(fit)
@@ -73,11 +77,12 @@ def fitted(log: EventLog, base: Callable[[Trunk], Backbone]) -> Fitted:
 
 def test_every_method_has_a_name() -> None:
     assert set(ADAPTATIONS) == set(METHODS)
+    assert set(get_args(Tuning)) == NEURAL
 
 
 @cases
 def test_scores_are_a_table_with_one_row_per_user_and_target(
-    fitted: Fitted, log: EventLog, trunk: Trunk, method: Adaptation, task: str
+    fitted: Fitted, log: EventLog, trunk: Trunk, method: Tuning, task: str
 ) -> None:
     contract.check_table(fitted(trunk, method, task), log, at=BEFORE)
     contract.check_table(fitted(trunk, method, task), log, at=log.span.until)
@@ -85,24 +90,23 @@ def test_scores_are_a_table_with_one_row_per_user_and_target(
 
 @cases
 def test_a_saved_predictor_gives_the_same_scores(
-    fitted: Fitted, log: EventLog, trunk: Trunk, method: Adaptation, task: str, tmp_path: Path
+    fitted: Fitted, log: EventLog, trunk: Trunk, method: Tuning, task: str, tmp_path: Path
 ) -> None:
     contract.check_saved(fitted(trunk, method, task), log, at=BEFORE, folder=tmp_path / "model")
 
 
 @cases
-def test_scores_do_not_see_the_future(
-    fitted: Fitted, log: EventLog, trunk: Trunk, method: Adaptation, task: str
-) -> None:
+def test_scores_do_not_see_the_future(fitted: Fitted, log: EventLog, trunk: Trunk, method: Tuning, task: str) -> None:
     contract.check_blind(fitted(trunk, method, task), log, at=BEFORE)
 
 
-@pytest.mark.parametrize("trunk", ["llama", "bert"])
+@pytest.mark.parametrize(("trunk", "method"), [("llama", "full"), ("bert", "full"), ("llama", "fused")])
 def test_training_does_not_see_what_is_at_or_after_before(
-    log: EventLog, base: Callable[[Trunk], Backbone], trunk: Trunk
+    log: EventLog, base: Callable[[Trunk], Backbone], trunk: Trunk, method: Tuning
 ) -> None:
+    how: dict[str, Any] = {"fusion": FUSION} if method in FUSIONS else {"settings": FINETUNING}
     contract.check_training_blind(
-        lambda known: finetune(base(trunk), TASKS["churn"], known, settings=FINETUNING, split=SPLIT),
+        lambda known: finetune(base(trunk), TASKS["churn"], known, method=method, split=SPLIT, **how),
         log,
         before=BEFORE,
     )
@@ -110,17 +114,34 @@ def test_training_does_not_see_what_is_at_or_after_before(
 
 @cases
 def test_what_it_cannot_answer_is_refused(
-    fitted: Fitted, log: EventLog, trunk: Trunk, method: Adaptation, task: str
+    fitted: Fitted, log: EventLog, trunk: Trunk, method: Tuning, task: str
 ) -> None:
     contract.check_refusals(fitted(trunk, method, task), log, before=BEFORE)
 
 
-def test_scores_can_be_asked_of_some_users(fitted: Fitted, log: EventLog) -> None:
-    contract.check_some(fitted("llama", "full", "value"), log, at=BEFORE, within=1e-4)
+@pytest.mark.parametrize("method", ["full", "joint", "fused"])
+def test_scores_can_be_asked_of_some_users(fitted: Fitted, log: EventLog, method: Tuning) -> None:
+    contract.check_some(fitted("llama", method, "value"), log, at=BEFORE, within=1e-4)
 
 
-def test_a_log_of_another_schema_is_refused(fitted: Fitted, log: EventLog) -> None:
-    contract.check_schema(fitted("llama", "full", "churn"), log, at=BEFORE)
+@pytest.mark.parametrize("method", ["full", "joint"])
+def test_a_log_of_another_schema_is_refused(fitted: Fitted, log: EventLog, method: Tuning) -> None:
+    contract.check_schema(fitted("llama", method, "churn"), log, at=BEFORE)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_fusion_says_what_it_is_made_of(fitted: Fitted, task: str) -> None:
+    made = fitted("llama", "fused", task)
+    facts = made.facts
+    assert {*facts["parts"], *facts["absent"]} == set(FUSION.parts)
+    assert all(facts["absent"].values())
+    objection = BASELINES["bgnbd"].objection(TASKS[task])
+    assert objection is None or facts["absent"]["bgnbd"] == objection
+    for target, head in made.heads.items():
+        assert head.facts["settings"]["parts"].keys() <= facts["parts"].keys()
+        tried = {trial["blend"]: trial["loss"] for trial in head.facts["trials"]}
+        assert set(tried) == {*facts["parts"], "weighed"}, target
+        assert tried[head.facts["settings"]["blend"]] == min(tried.values())
 
 
 def weights(module: torch.nn.Module) -> set[bytes]:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from valuecast import tasks
 from valuecast.errors import FitError, ModelError
-from valuecast.models.heads import Hazard, Head, HeadSpec, build, labels_of, needs_waits, spec_of
+from valuecast.models.heads import Ensemble, Hazard, Head, HeadSpec, build, labels_of, needs_waits, spec_of
 from valuecast.tasks import Task
 
 FLOOR = 0.05  # of every standard deviation
@@ -399,3 +399,32 @@ def test_what_a_head_cannot_learn_is_refused() -> None:
         needs_waits(VALUE, kind="bernoulli")
     with pytest.raises(FitError, match="no row is known for 200 days"):
         spec_of(tasks.churn(200), WAITS)
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_an_ensemble_is_the_mean_of_members_that_differ(name: str) -> None:
+    torch.manual_seed(0)
+    head = build(SPECS[name], 4, dropout=0.0, members=3)
+    assert isinstance(head, Ensemble)
+    x = torch.randn(7, 4)
+    params = head(x)
+    members = [member for member in head.members if isinstance(member, Head)]
+    assert params.shape == (3, 7, len(SPECS[name].start))
+    assert not torch.equal(params[0], params[1])
+    labels = torch.rand(7, 2 * len(EDGES) if name in HAZARDS else 3).round()
+    losses = [member.loss(member(x), labels) for member in members]
+    assert head.loss(params, labels).item() == pytest.approx(torch.stack(losses).mean().item(), rel=1e-6)
+    raw = torch.stack([member.raw(member(x)) for member in members])
+    torch.testing.assert_close(head.raw(params), raw.mean(dim=0))
+    assert head.raw(params).shape == (7, 3)
+    head.loss(params, labels).backward()  # type: ignore[no-untyped-call]
+    slopes = [[weight.grad for weight in member.parameters()] for member in members]
+    assert all(slope is not None and slope.any() for each in slopes for slope in each)
+
+
+def test_one_member_is_no_ensemble() -> None:
+    assert isinstance(build(SPECS["happens"], 4, members=1), Hazard)
+    one, other = (build(SPECS["happens"], 4, members=2) for _ in range(2))
+    other.load_state_dict(one.state_dict())
+    x = torch.randn(3, 4)
+    assert torch.equal(other.eval()(x), one.eval()(x))

@@ -33,7 +33,7 @@ def log() -> EventLog:
 
 def fitted(log: EventLog, task: Task, settings: Finetuning = FINETUNING, split: TimeSplit = SPLIT) -> Predictor:
     base = untrained(log, before=START + timedelta(days=100))
-    return finetune(base, task, log.before(BEFORE), settings=settings, split=split)
+    return finetune(base, task, log.before(BEFORE), method="full", settings=settings, split=split)
 
 
 @pytest.fixture(scope="module")

@@ -29,8 +29,9 @@ from valuecast.sequences.sequences import encode
 from valuecast.tasks import Task, churn, purchase, value
 from valuecast.tasks.labels import labels, waits
 from valuecast.tasks.splits import TimeSplit, UserSplit
-from valuecast.training import finetune as module
-from valuecast.training.finetune import Course, finetune, finetune_together, prepare
+from valuecast.training import course as module
+from valuecast.training.course import Course, prepare
+from valuecast.training.finetune import finetune, finetune_together
 from valuecast.training.history import History
 from valuecast.training.stages import TaskRows
 from valuecast.training.supervised import Asked, FrozenFeed, Item, Learner, WindowFeed
@@ -48,7 +49,7 @@ pytestmark = pytest.mark.usefixtures("one_thread", "few_resamples")
 
 def fitted(base: Backbone, task: Task, log: EventLog, **options: Any) -> Predictor:
     """Fine-tune briefly, unless told otherwise."""
-    usual: dict[str, Any] = {"settings": BRIEF, "split": ONE, "tables": TABLES}
+    usual: dict[str, Any] = {"method": "full", "settings": BRIEF, "split": ONE, "tables": TABLES}
     return finetune(base, task, log, **{**usual, **options})
 
 
@@ -149,7 +150,7 @@ def test_rows_that_get_lost_are_noticed(base: Backbone, log: EventLog, monkeypat
     with pytest.raises(AssertionError, match="rows of windows and rows of labels differ"):
         fitted(base, churn(30, active=90), log)
     keys = pl.DataFrame({"user": ["a", "b"]})
-    with pytest.raises(AssertionError, match="training rows and label rows differ"):
+    with pytest.raises(AssertionError, match="training rows, label rows and rows of features differ"):
         Asked(keys, {"one": np.zeros((1, 1), np.float32)})
 
 
@@ -184,7 +185,7 @@ def test_tasks_together_have_one_trunk_and_a_head_each(
     base: Backbone, log: EventLog, whole: EventLog, trained: list[Trained], tmp_path: Any
 ) -> None:
     tasks = [churn([15, 30], active=90), value([15, 30], active=90), purchase(30, where="item = 'i1'", active=90)]
-    made = finetune_together(base, tasks, log, settings=BRIEF, split=ONE)
+    made = finetune_together(base, tasks, log, method="full", settings=BRIEF, split=ONE)
     assert [each.task for each in made] == tasks
     assert len(trained) == 2  # one network for a round, one for all
     inputs = [each.inputs for each in made]
@@ -322,7 +323,7 @@ def test_an_event_at_or_after_at_leaves_the_logit_at_it_unchanged(trunk: Trunk, 
         (batch,) = map(feed.load, feed.plan(0))
         assert isinstance(batch, Item)
         with torch.no_grad():
-            raw = answerer.raw(answerer(batch.given))["churn_30d"]
+            raw = answerer.raw(answerer(batch.given, batch.beside))["churn_30d"]
         found = np.empty(len(keys))
         found[batch.given.row.numpy()] = raw.numpy()
         return found, len(windows)

@@ -19,6 +19,7 @@ from pathlib import Path
 from dataclasses import replace
 import ibis.backends.duckdb, sklearn.linear_model  # in the parent, once
 from tests import logs, networks
+from valuecast.config.learning import Fusion
 from valuecast.models import calibration
 from valuecast.tasks import churn
 from valuecast.tasks.splits import TimeSplit
@@ -36,7 +37,9 @@ def work(what, folder):
         made = pretrain(log, settings=replace(networks.pretraining(trunk), optimisation=step), folder=folder)
     else:
         base = networks.untrained(log, trunk, before=logs.START + logs.timedelta(days=60))
-        how = {"method": method, "settings": replace(networks.FINETUNING, optimisation=step)}
+        settings = replace(networks.FINETUNING, optimisation=step)
+        joint = {"fusion": Fusion(members=2, joint=settings)}
+        how = {"method": method, **(joint if method == "joint" else {"settings": settings})}
         made = finetune(base, churn(20), log, split=TimeSplit(every=40, rounds=1), folder=folder, **how)
     made.save(folder / "made")
 
@@ -102,7 +105,7 @@ def check(folder: Path, kills: int, *cases: str) -> None:
 
 
 def test_killed_once(tmp_path: Path) -> None:
-    check(tmp_path, 1, "llama-full", "llama-lora", "llama-adalora", "llama-pretrain")
+    check(tmp_path, 1, "llama-full", "llama-lora", "llama-adalora", "llama-joint", "llama-pretrain")
 
 
 @pytest.mark.slow

@@ -48,7 +48,7 @@ def works(log: EventLog, base: Backbone | None = None) -> Backbone:
     """Pre-train, fine-tune for whether and how much, and score everyone."""
     known = log.before(BEFORE)
     base = base or pretrain(known.before(START + timedelta(days=120)), settings=pretraining())
-    for made in finetune_together(base, TASKS, known, settings=FINETUNING, split=SPLIT):
+    for made in finetune_together(base, TASKS, known, method="full", settings=FINETUNING, split=SPLIT):
         scores = made.predict(log, at=BEFORE)
         assert np.isfinite(scores.select("score", "low", "high").to_numpy()).all()
         assert (scores["score"] >= 0).all()
@@ -175,7 +175,7 @@ def test_a_loss_that_explodes_says_where(optimiser: Any) -> None:
     )
     base = untrained(log, before=START + timedelta(days=120))
     with pytest.raises(FitError) as found:
-        finetune_together(base, TASKS, log.before(BEFORE), settings=Finetuning(wild), split=SPLIT)
+        finetune_together(base, TASKS, log.before(BEFORE), method="full", settings=Finetuning(wild), split=SPLIT)
     message = str(found.value)
     assert "went astray" in message
     assert "Lower learning_rate, which is 1e+06" in message

@@ -28,7 +28,7 @@ from valuecast.sequences.learning import learn
 from valuecast.tasks import churn, value
 from valuecast.tasks.splits import TimeSplit
 from valuecast.training.calibrate import Scored
-from valuecast.training.finetune import Course, prepare
+from valuecast.training.course import Course, prepare
 from valuecast.training.search import TABLE, Found, search
 from valuecast.training.tables import Tables
 

@@ -20,7 +20,7 @@ from valuecast.events.log import EventLog
 from valuecast.models import neural
 from valuecast.tasks import Task, churn, value
 from valuecast.tasks.splits import TimeSplit, UserSplit
-from valuecast.training import finetune as finetuning
+from valuecast.training import course as course_module
 from valuecast.training import pretrain as pretraining_module
 from valuecast.training.tables import Tables
 from valuecast.training.workshop import Workshop
@@ -64,7 +64,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counted:
         return counted
 
     monkeypatch.setattr(pretraining_module, "pretrain", counting("pretrain", pretraining_module.pretrain))
-    monkeypatch.setattr(finetuning, "finetune_together", counting("finetune", finetuning.finetune_together))
+    monkeypatch.setattr(course_module, "prepare", counting("finetune", course_module.prepare))
     return calls
 
 

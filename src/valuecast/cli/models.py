@@ -64,10 +64,15 @@ def known_before(log: Path, before: str) -> EventLog:
 
 
 def tell_fitted(fitted: Predictor, out: Path) -> None:
-    """Say how well a model did on validation, and where it is."""
+    """Say how well a model did on validation, what it is made of if it is fused, and where it is."""
     for target, head in fitted.heads.items():
+        if parts := head.facts["settings"].get("parts"):
+            told = sorted(parts.items(), key=lambda part: -part[1])
+            typer.echo(f"{target} is made of " + ", ".join(f"{name} {share:.0%}" for name, share in told))
         numbers = ((key, value) for key, value in head.facts["validation"].items() if value is not None)
         typer.echo(f"{target} on validation: " + ", ".join(f"{key} {value:.3f}" for key, value in numbers))
+    for name, why in fitted.facts.get("absent", {}).items():
+        typer.echo(f"without {name}: {why}")
     typer.echo(f"wrote {out}, fitted on what happened before {moments.text(fitted.before)}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated
 
@@ -10,11 +11,19 @@ import typer
 from valuecast import moments
 from valuecast.cli.app import TASK, LogPath, app, beside, say
 from valuecast.cli.models import known_before, tell_fitted
-from valuecast.config.learning import Adaptation, Finetuning, HeadKind, Pretraining, Size, Trunk
+from valuecast.config.learning import Finetuning, Fusion, HeadKind, Pretraining, Size, Trunk, Tuning
 from valuecast.errors import ConfigError
 from valuecast.training.processes import rank
 
 Before = Annotated[str, typer.Option(metavar="TIME", help="Nothing at or after this moment is read.")]
+Befores = Annotated[
+    list[str],
+    typer.Option(
+        "--before",
+        metavar="TIME",
+        help="Nothing at or after this moment is read. For several logs give it once, or once for each in their order.",
+    ),
+]
 BackbonePath = Annotated[Path, typer.Argument(metavar="BACKBONE", help="A folder that `pretrain` wrote.")]
 SettingsPath = Annotated[
     Path | None,
@@ -25,12 +34,15 @@ Seed = Annotated[int, typer.Option(min=0, metavar="NUMBER", help="Of everything 
 
 @app.command()
 def pretrain(
-    log: LogPath,
-    before: Before,
+    logs: Annotated[list[Path], typer.Argument(metavar="LOG...", help="Log folders that `ingest` wrote.")],
+    before: Befores,
     out: Annotated[Path, typer.Option(metavar="BACKBONE", help="The folder; a backbone that it holds is replaced.")],
     size: Annotated[Size | None, typer.Option(help="How large the network is.", show_default="small")] = None,
     trunk: Annotated[Trunk | None, typer.Option(help="Architecture of the network.", show_default="llama")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, metavar="N", help="Passes over the log, at most.")] = None,
+    common: Annotated[
+        bool, typer.Option("--common", help="Read one log too so that other shops can use the backbone.")
+    ] = False,
     settings: SettingsPath = None,
     seed: Seed = 0,
 ) -> None:
@@ -38,6 +50,9 @@ def pretrain(
 
     It is tested on the latest tenth of the time, beside a baseline that knows only frequencies. Checkpoints and what
     TensorBoard shows are kept in BACKBONE.training; a run that was killed is continued by the same command.
+
+    Several logs, one of each shop, give a backbone that can be fine-tuned on any shop's log: items are known by the
+    words that describe them, amounts relative to what is usual in the shop, and columns of one shop alone are left out.
     """
     from dataclasses import replace
 
@@ -46,6 +61,12 @@ def pretrain(
     from valuecast.models.neural import require
 
     require("pre-training")
+    if len(before) not in (1, len(logs)):
+        what, remedy = (
+            f"{len(before)} moments for {len(logs)} logs",
+            "Give one for all, or one for each in their order.",
+        )
+        raise ConfigError(what, where="--before", remedy=remedy)
     how = build(Pretraining, read_toml(settings), where=str(settings)) if settings else Pretraining()
     if how.before is not None:
         raise ConfigError("'before' in a file", where=str(settings), remedy="Give it as --before.")
@@ -56,9 +77,17 @@ def pretrain(
     from valuecast.training.pretrain import pretrain as pretrain_
 
     artifact.check_replaceable(out, kind=backbone.KIND)
-    known = known_before(log, before)
+    ends = before * len(logs) if len(before) == 1 else before
+    known = [known_before(log, until) for log, until in zip(logs, ends, strict=True)]
     made = pretrain_(
-        known, size=size, trunk=trunk, settings=how, seed=seed, folder=beside(out, "training"), progress=say
+        known,
+        common=common,
+        size=size,
+        trunk=trunk,
+        settings=how,
+        seed=seed,
+        folder=beside(out, "training"),
+        progress=say,
     )
     if rank():  # the first process writes
         return
@@ -70,7 +99,8 @@ def pretrain(
         typer.echo(
             f"{asked}: loss {found['loss']:.3f}, {better} than frequencies alone ({found['cases']:,} later cases)"
         )
-    typer.echo(f"wrote {out}, pre-trained on what happened before {moments.text(made.before)}")
+    until = ", ".join(dict.fromkeys(moments.text(each.span.until) for each in known))
+    typer.echo(f"wrote {out}, pre-trained on what happened before {until}")
 
 
 @app.command()
@@ -83,7 +113,13 @@ def finetune(
         Path,
         typer.Option(metavar="MODEL", help="The model folder; with several tasks, a folder with one for each."),
     ],
-    method: Annotated[Adaptation, typer.Option(help="What of the network is trained.")] = "full",
+    method: Annotated[
+        Tuning,
+        typer.Option(
+            help="fused: the best mix of trees, customer-base models and the network, chosen on validation; joint: the "
+            "network, whose heads read features too; else what of the network alone is trained."
+        ),
+    ] = "fused",
     head: Annotated[
         HeadKind | None,
         typer.Option(
@@ -96,46 +132,60 @@ def finetune(
 ) -> None:
     """Fine-tune a backbone for one task, or one trunk for several.
 
-    The backbone must not have seen the first validation cutoff. Checkpoints and what TensorBoard shows are kept in
-    MODEL.training; a run that was killed is continued by the same command.
+    FILE.toml holds what [fusion] of a recipe does (parts, trunk, members, dropout, joint) for fused and joint, else
+    what [finetune.METHOD] does. The backbone must not have seen the first validation cutoff. Checkpoints and what
+    TensorBoard shows are kept in MODEL.training; a run that was killed is continued by the same command.
     """
     from dataclasses import replace
 
     from valuecast import artifact
-    from valuecast.config.toml import build, read_toml
     from valuecast.models import predictor
+    from valuecast.models.head_spec import needs_waits
     from valuecast.models.neural import require
     from valuecast.tasks import parse
     from valuecast.tasks.splits import TimeSplit
 
     require("fine-tuning")
-    how = build(Finetuning, read_toml(settings), where=str(settings)) if settings else Finetuning()
+    how = _settings(settings, method)
     if head is not None:
-        how = replace(how, head=head)
+        how = replace(how, joint=replace(how.joint, head=head)) if isinstance(how, Fusion) else replace(how, head=head)
     tasks = [parse(text) for text in task]
+    for each in tasks:  # said here, because a fusion would go on without a part that cannot have such a head
+        needs_waits(each, kind=how.joint.head if isinstance(how, Fusion) else how.head)
     places = [out] if len(tasks) == 1 else [out / each.name for each in tasks]
     for place in places:
         artifact.check_replaceable(place, kind=predictor.KIND)
 
     from valuecast.models.backbone import Backbone
+    from valuecast.training.course import Options
     from valuecast.training.finetune import finetune_together
 
-    made = finetune_together(
-        Backbone.load(base),
-        tasks,
-        known_before(log, before),
-        method=method,
-        settings=how,
-        split=TimeSplit(every=every),
-        seed=seed,
-        folder=beside(out, "training"),
-        progress=say,
+    options = Options(
+        method=method, split=TimeSplit(every=every), seed=seed, folder=beside(out, "training"), progress=say
     )
+    if isinstance(how, Fusion):
+        options["fusion"] = how
+    else:
+        options["settings"] = how
+    made = finetune_together(Backbone.load(base), tasks, known_before(log, before), **options)
     if rank():  # the first process writes
         return
     for place, fitted in zip(places, made, strict=True):
         fitted.save(place)
         tell_fitted(fitted, place)
+
+
+def _settings(path: Path | None, method: Tuning) -> Fusion | Finetuning:
+    """Read the settings of a method; keys of the other kind of method are told apart from misspelt ones."""
+    from valuecast.config.toml import build, read_toml
+    from valuecast.models.registry import FUSED, FUSIONS
+
+    found, fusing = read_toml(path) if path else {}, method in FUSIONS
+    for key in found.keys() & {each.name for each in fields(Finetuning if fusing else Fusion)}:
+        remedy = "Put it into the table [joint]." if fusing else f"Leave it out, or use --method {FUSED}."
+        raise ConfigError(f"'{key}' is no setting of '{method}'", where=str(path), remedy=remedy)
+    where = str(path)
+    return build(Fusion, found, where=where) if fusing else build(Finetuning, found, where=where)
 
 
 @app.command()

@@ -10,6 +10,10 @@ from valuecast.errors import ConfigError
 Trunk = Literal["llama", "qwen3", "gpt2", "bert", "gru"]
 Size = Literal["tiny", "small", "base", "large"]
 Adaptation = Literal["scratch", "frozen", "last-n", "full", "lora", "adalora", "ia3", "prefix", "prompt", "adapter"]
+Tuning = Literal[
+    "scratch", "frozen", "last-n", "full", "lora", "adalora", "ia3", "prefix", "prompt", "adapter", "joint", "fused"
+]
+"""What can be made of a backbone: an ``Adaptation``, one whose heads read features too, or what is fused of many."""
 Schedule = Literal["constant", "linear", "cosine", "plateau"]
 HeadKind = Literal["auto", "bernoulli", "hazard"]
 
@@ -165,6 +169,8 @@ class Finetuning:
         head: ``auto``: a hazard where the question is whether something happens, else what the kind of the task asks.
     """
 
+    PARTIAL: ClassVar[bool] = True
+
     optimisation: Optimisation = Optimisation()
     rank: int = 8
     layers: int = 1
@@ -174,3 +180,30 @@ class Finetuning:
 
     def __post_init__(self) -> None:
         _at_least(self, 1, "rank", "layers", "vectors", "bottleneck")
+
+
+@dataclass(frozen=True)
+class Fusion:
+    """A ``[fusion]`` of a recipe: what the fused predictor may be made of.
+
+    Attributes:
+        parts: rungs it may take: baselines, ``joint``, and ways to fine-tune; on validation it chooses among them.
+        trunk: what of the trunk is trained in the joint network, whose heads read engineered features beside its state.
+        members: heads of the joint network for each task, drawn apart, whose answers are averaged.
+        hidden: width of those heads: many narrow ones are as good as few wide ones, and quicker.
+        dropout: share of their activations that are dropped in training.
+        joint: how the joint network learns.
+    """
+
+    parts: tuple[str, ...] = ("lightgbm", "bgnbd", "paretonbd", "joint")
+    trunk: Adaptation = "frozen"
+    members: int = 4
+    hidden: int = 64
+    dropout: float = 0.3
+    joint: Finetuning = Finetuning(Optimisation(weight_decay=0.1, epochs=12, patience=3, batch_events=4_096))
+
+    def __post_init__(self) -> None:
+        _at_least(self, 1, "members", "hidden")
+        _shares(self, "dropout")
+        if not self.parts or len(set(self.parts)) < len(self.parts):
+            raise ConfigError(f"{list(self.parts)}", where="parts", remedy="Name at least one part, and each once.")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from valuecast.config.learning import Finetuning, Pretraining
+from valuecast.config.learning import Finetuning, Fusion, Pretraining
 from valuecast.config.toml import build, read_toml
 from valuecast.errors import ConfigError
 
@@ -104,6 +104,7 @@ class Recipe:
         report: what the page shows.
         backbone: how sequence models are pre-trained.
         finetune: how each method fine-tunes: a table for each rung, such as ``[finetune.lora]``.
+        fusion: what the rung ``fused`` may be made of, and how its joint network learns.
         seed: of everything random.
     """
 
@@ -119,6 +120,7 @@ class Recipe:
     report: Page = Page()
     backbone: Pretraining = Pretraining()
     finetune: Mapping[str, Finetuning] = field(default_factory=dict)
+    fusion: Fusion = field(default_factory=Fusion)
     seed: int = 0
 
 

@@ -10,9 +10,10 @@ import polars as pl
 
 from valuecast import columns as c
 from valuecast.evaluation.outcomes import TRUTH
-from valuecast.metrics.amount import coverage, interval_width
+from valuecast.metrics.amount import coverage, interval_width, total_bias
 from valuecast.metrics.bootstrap import REPLICATES, Replicates, bootstrap
 from valuecast.metrics.metric import FloatArray, IntArray, Metric, Weighted
+from valuecast.metrics.probability import calibration_error
 from valuecast.metrics.registry import Kind, measures
 from valuecast.models.predictor import RAW
 
@@ -73,7 +74,7 @@ def intervals(rungs: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
     """Return how often predictive intervals of amounts hold the truth, for each rung and moment, the worst first.
 
     Returns:
-        ``rung, at, users, coverage, width``.
+        ``rung, at, users, coverage, width, total_bias``; the bias is a share of the true total.
     """
     rows = [
         {
@@ -82,11 +83,33 @@ def intervals(rungs: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
             "users": len(part),
             "coverage": coverage(*(part[column].to_numpy() for column in (TRUTH, c.LOW, c.HIGH))),
             "width": interval_width(*(part[column].to_numpy() for column in (c.LOW, c.HIGH))),
+            "total_bias": total_bias(part[TRUTH].to_numpy(), part[c.SCORE].to_numpy()),
         }
         for name, frame in rungs.items()
         for (at,), part in frame.group_by(c.AT, maintain_order=True)
     ]
     return pl.DataFrame(rows).sort(c.AT, RUNG).sort("coverage", maintain_order=True)
+
+
+def calibrations(rungs: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+    """Return how far probabilities are from what happened, for each rung and moment, the worst first.
+
+    Returns:
+        ``rung, at, users, calibration_error, bias``; the bias is the mean probability less the observed rate.
+    """
+    rows = [
+        {
+            RUNG: name,
+            c.AT: at,
+            "users": len(part),
+            "calibration_error": calibration_error(part[TRUTH].to_numpy(), part[c.SCORE].to_numpy()),
+            "bias": float((part[c.SCORE] - part[TRUTH]).to_numpy().mean()),
+        }
+        for name, frame in rungs.items()
+        for (at,), part in frame.group_by(c.AT, maintain_order=True)
+    ]
+    ordered = pl.DataFrame(rows).sort(c.AT, RUNG)
+    return ordered.sort("calibration_error", descending=True, maintain_order=True)
 
 
 def sliced(rungs: Mapping[str, pl.DataFrame], slices: Mapping[str, pl.DataFrame], *, kind: Kind) -> pl.DataFrame:

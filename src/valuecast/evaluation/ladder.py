@@ -45,7 +45,7 @@ class Result:
         at: the origin.
         outcomes: see ``valuecast.evaluation.outcomes``; None where the rung did not fit.
         reason: why it did not fit.
-        seconds: what fitting and scoring took.
+        seconds: what fitting and scoring took, or would have, had nothing been shared with other rungs.
         heads: for each target the settings and the metrics on validation.
         facts: of the predictor: log, split, numbers of examples.
     """
@@ -181,7 +181,9 @@ def _attempt(
     except FitError as error:
         return Result(rung, at, None, reason=error.what)
     found = outcomes(predictor, log, at, truth=truth)
-    return Result(rung, at, found, None, time.perf_counter() - start, described(predictor, at), predictor.facts)
+    # A fusion's parts, or a trunk that serves two tasks, may have been there already: they took their time all the same.
+    seconds = max(time.perf_counter() - start, predictor.facts.get("seconds", 0.0))
+    return Result(rung, at, found, None, seconds, described(predictor, at), predictor.facts)
 
 
 def described(predictor: Predictor, at: datetime) -> dict[str, Any]:

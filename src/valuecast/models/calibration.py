@@ -8,11 +8,11 @@ business of ``valuecast.models.level``. Ranking metrics use raw scores: isotonic
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy.special import expit, logit
+from scipy.special import expit, logit, ndtri
 
 from valuecast.models.level import offset
 from valuecast.models.model import FloatArray, Scale
@@ -21,6 +21,11 @@ ISOTONIC_FROM = 1_000
 """Isotonic regression is considered from this many positives (and negatives) on: below, it overfits."""
 REPLICATES = 100
 LEVEL = 0.9
+_RIDGE = 1e-4  # keeps coefficients finite where an order separates the outcomes
+_TOLERANCE = 1e-8
+_SHORT = 0.5
+_MOST_STEPS = 100
+_NORMAL = float(ndtri((1 + LEVEL) / 2))
 _EDGE = float(logit(1 - 1e-4))  # no calibrator claims certainty: odds beyond this would need far more data than it had
 
 
@@ -46,7 +51,7 @@ class Pairs:
 
 @dataclass(frozen=True)
 class Shape:
-    """A non-decreasing map from raw scores to log-odds, given by points, and its 90% band.
+    """A non-decreasing map from raw scores to log-odds, given by points, and its 90% band, at a known level.
 
     Attributes:
         kind: ``identity``, ``platt`` or ``isotonic``.
@@ -66,10 +71,19 @@ class Shape:
         """Return the log-odds of raw scores."""
         return np.interp(raw, self.raw, self.log_odds)
 
-    def probabilities(self, raw: FloatArray, offsets: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Return the probability, and the ends of its band, of raw scores at a level."""
-        middle = self(raw) + offsets
-        ends = (middle, middle + np.interp(raw, self.raw, self.low), middle + np.interp(raw, self.raw, self.high))
+    def probabilities(
+        self, raw: FloatArray, offsets: FloatArray, spreads: FloatArray | float = 0.0
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Return the probability, and the ends of its 90% band, of raw scores at a level.
+
+        Args:
+            raw: scores.
+            offsets: the level, added to their log-odds.
+            spreads: standard deviation of the level; it has nothing to do with what is not known of the shape.
+        """
+        middle, wider = self(raw) + offsets, _NORMAL * np.asarray(spreads)
+        low, high = (np.hypot(np.interp(raw, self.raw, line), wider) for line in (self.low, self.high))
+        ends = (middle, middle - low, middle + high)
         score, low, high = (np.asarray(expit(_clipped(line)), dtype=np.float64) for line in ends)
         return score, low, high
 
@@ -92,23 +106,29 @@ def fit(pairs: Pairs, *, scale: Scale, seed: int) -> Shape:
 
     Scores that are only an order are mapped by logistic (Platt) or isotonic regression; log-odds may also stay as they
     are. The choice is by log-loss on left-out groups, each at its own best level; isotonic regression competes from
-    ``ISOTONIC_FROM`` positives and negatives on. The band is the 5% to 95% range of refits, level included, on
-    resampled groups and users: what is not known about the probability, and how it moves from cutoff to cutoff.
+    ``ISOTONIC_FROM`` positives and negatives on. The band is the 5% to 95% range of refits on resampled groups and
+    users, all brought to one level: what is not known about the level is added when a moment is asked about.
 
     Sources: Platt (1999), Probabilistic outputs for support vector machines; Zadrozny and Elkan (2002),
     Transforming classifier scores into accurate multiclass probability estimates.
     """
-    makers: dict[str, Maker] = {"platt": _platt}
-    if scale == "log_odds":
-        makers["identity"] = lambda _: lambda x: x
-    if min(pairs.truth.sum(), (1 - pairs.truth).sum()) >= ISOTONIC_FROM:
-        makers["isotonic"] = _isotonic
+    makers = {name: maker for name, maker in _MAKERS.items() if name != "identity" or scale == "log_odds"}
+    if min(pairs.truth.sum(), (1 - pairs.truth).sum()) < ISOTONIC_FROM:
+        del makers["isotonic"]
     kind = min(makers, key=lambda name: _left_out_loss(makers[name], pairs)) if len(makers) > 1 else "platt"
-    points = np.unique(np.quantile(pairs.raw, np.linspace(0, 1, 101)))
-    curve = _clipped(makers[kind](pairs)(points))
-    refits = np.stack([_levelled(makers[kind](drawn), drawn)(points) for drawn in _resampled(pairs, seed)])
+    found = shaped(pairs, kind)
+    points = np.asarray(found.raw)
+    refits = np.stack([_levelled(makers[kind](drawn), pairs)(points) for drawn in _resampled(pairs, seed)])
     low, high = np.quantile(refits - refits.mean(axis=0), [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
-    return Shape(kind, *(tuple(map(float, line)) for line in (points, curve, np.minimum(low, 0), np.maximum(high, 0))))
+    low, high = (tuple(map(float, line)) for line in (np.minimum(low, 0), np.maximum(high, 0)))
+    return replace(found, low=low, high=high)
+
+
+def shaped(pairs: Pairs, kind: str) -> Shape:
+    """Fit a shape of one kind, without a band."""
+    points = np.unique(np.quantile(pairs.raw, np.linspace(0, 1, 101)))
+    flat = (0.0,) * len(points)
+    return Shape(kind, tuple(map(float, points)), tuple(map(float, _clipped(_MAKERS[kind](pairs)(points)))), flat, flat)
 
 
 def _clipped(log_odds: FloatArray) -> FloatArray:
@@ -116,15 +136,38 @@ def _clipped(log_odds: FloatArray) -> FloatArray:
 
 
 def _platt(pairs: Pairs) -> Map:
-    """A logistic regression in which every group has an intercept of its own; the slope is not negative."""
-    from sklearn.linear_model import LogisticRegression  # noqa: PLC0415 - slow to import
+    """A logistic regression in which every group has an intercept of its own; the slope is not negative.
 
+    Newton's method; all rows of a group share their intercept, so its derivatives are sums over the group.
+    """
     middle, spread = float(pairs.raw.mean()), float(pairs.raw.std()) or 1.0
     if pairs.truth.min() == pairs.truth.max():
         return lambda x: np.zeros(len(x))
-    members = pairs.group[:, None] == np.unique(pairs.group)
-    inputs = np.column_stack([(pairs.raw - middle) / spread, members])
-    found = LogisticRegression(C=1e4, fit_intercept=False).fit(inputs, pairs.truth).coef_[0]
+    scaled = (pairs.raw - middle) / spread
+    groups, code = np.unique(pairs.group, return_inverse=True)
+
+    def loss(found: FloatArray) -> float:
+        log_odds = found[0] * scaled + found[1:][code]
+        return float((np.logaddexp(0, log_odds) - pairs.truth * log_odds).sum() + _RIDGE / 2 * (found**2).sum())
+
+    found = np.zeros(1 + len(groups))
+
+    def by_group(values: FloatArray) -> FloatArray:
+        return np.asarray(np.bincount(code, values), dtype=np.float64)
+
+    for _ in range(_MOST_STEPS):
+        probability = expit(found[0] * scaled + found[1:][code])
+        excess, curve = probability - pairs.truth, probability * (1 - probability)
+        # Sums, not dot products: a linear algebra library would wake its threads for each.
+        gradient = np.append((excess * scaled).sum(), by_group(excess)) + _RIDGE * found
+        hessian = np.diag(np.append((curve * scaled**2).sum(), by_group(curve)) + _RIDGE)
+        hessian[0, 1:] = hessian[1:, 0] = by_group(curve * scaled)
+        step = np.linalg.solve(hessian, gradient)
+        while np.abs(step).max() > _SHORT and loss(found - step) > loss(found):  # too far; near the end it cannot be
+            step = step / 2
+        found = found - step
+        if np.abs(step).max() <= _TOLERANCE:
+            break
     slope, level = max(float(found[0]) / spread, 0.0), float(np.mean(found[1:]))
     return lambda x: level + slope * (x - middle)
 
@@ -138,6 +181,9 @@ def _isotonic(pairs: Pairs) -> Map:
     # Half a case on either side keeps a block without a single positive from claiming a probability of zero.
     smoothed = logit(np.maximum.accumulate((value * count + 0.5) / (count + 1)))
     return lambda x: np.interp(x, middle, smoothed)
+
+
+_MAKERS: dict[str, Maker] = {"platt": _platt, "identity": lambda _: lambda x: x, "isotonic": _isotonic}
 
 
 def _levelled(shape: Map, pairs: Pairs) -> Map:

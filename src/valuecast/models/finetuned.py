@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -21,10 +22,13 @@ from valuecast.config.learning import Adaptation, Architecture, Finetuning
 from valuecast.config.toml import build as build_settings
 from valuecast.errors import ModelError
 from valuecast.events.log import EventLog
+from valuecast.features.catalogue import FeatureSet
 from valuecast.models import adapters, heads
 from valuecast.models.head_spec import HeadSpec
-from valuecast.models.heads import Head
+from valuecast.models.heads import HIDDEN, Head
+from valuecast.models.inputs import FeatureInputs
 from valuecast.models.network import Network, Tensors
+from valuecast.models.standing import Standing
 from valuecast.sequences import windows as cut
 from valuecast.sequences.encoding import Encoding
 from valuecast.sequences.sequences import Sequences, encode
@@ -45,6 +49,10 @@ class Design:
         method: how it was fine-tuned, which says what stands in it beside the network.
         settings: of the method.
         heads: what each task's head is, by the name of the task.
+        dropout: of the heads, in training.
+        hidden: width of their towers.
+        members: how many of them there are for each task.
+        features: what heads read beside the state: engineered features of the same log; None: nothing.
     """
 
     architecture: Architecture
@@ -52,6 +60,10 @@ class Design:
     method: Adaptation
     settings: Finetuning
     heads: Mapping[str, HeadSpec]
+    dropout: float
+    hidden: int = HIDDEN
+    members: int = 1
+    features: FeatureInputs | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for a manifest."""
@@ -61,6 +73,10 @@ class Design:
             "method": self.method,
             "settings": asdict(self.settings),
             "heads": {task: spec.to_dict() for task, spec in self.heads.items()},
+            "dropout": self.dropout,
+            "hidden": self.hidden,
+            "members": self.members,
+            "features": self.features and self.features.features.to_dict(),
         }
 
     @classmethod
@@ -72,27 +88,52 @@ class Design:
             method=found["method"],
             settings=build_settings(Finetuning, found["settings"], where="manifest"),
             heads={task: HeadSpec.from_dict(spec) for task, spec in found["heads"].items()},
+            dropout=found["dropout"],
+            hidden=found["hidden"],
+            members=found["members"],
+            features=FeatureInputs(FeatureSet.from_dict(found["features"])) if found["features"] else None,
         )
 
 
 class Answerer(nn.Module):
-    """A network and a head for each task."""
+    """A network and a head for each task, which may read features beside the network's state."""
 
-    def __init__(self, network: Network, specs: Mapping[str, HeadSpec], *, dropout: float) -> None:
+    def __init__(
+        self,
+        network: Network,
+        specs: Mapping[str, HeadSpec],
+        *,
+        dropout: float,
+        hidden: int = HIDDEN,
+        members: int = 1,
+        standing: Standing | None = None,
+    ) -> None:
         super().__init__()
         self.network = network
+        self.standing = standing
         self.tasks = tuple(specs)
+        width = network.state_width + (standing.width if standing else 0)
         # By number: a ModuleDict takes no task named as one of its methods, such as "items".
-        self.heads = nn.ModuleList(heads.build(spec, network.state_width, dropout=dropout) for spec in specs.values())
+        self.heads = nn.ModuleList(
+            heads.build(spec, width, dropout=dropout, hidden=hidden, members=members) for spec in specs.values()
+        )
 
     def head(self, task: str) -> Head:
         """Return the head of a task."""
         return cast(Head, self.heads[self.tasks.index(task)])
 
-    def forward(self, batch: Tensors) -> Tensor:
-        """Return what heads read of each row; shape (R, state_width)."""
-        found: Tensor = self.network.at(self.network(batch), batch)
-        return found
+    def forward(self, given: Tensors | Tensor, beside: Tensor | None) -> Tensor:
+        """Return what heads read of each row.
+
+        Args:
+            given: histories, or states that the network said of them; shape (R, state_width).
+            beside: the features of each row, shape (R, K), NaN where one is missing; None where heads read none.
+        """
+        state: Tensor = self.network.at(self.network(given), given) if isinstance(given, Tensors) else given
+        if self.standing is None:
+            return state
+        assert beside is not None
+        return torch.cat([state, self.standing(beside)], dim=1)
 
     def raw(self, read: Tensor) -> dict[str, Tensor]:
         """Return the raw score of each target, each of shape (R,)."""
@@ -134,14 +175,30 @@ def read(network: Network, sequences: Sequences, windows: Windows) -> Iterator[t
 
 
 @torch.no_grad()
-def answers(answerer: Answerer, sequences: Sequences, keys: pl.DataFrame, *, share: bool = False) -> pl.DataFrame:
-    """Return ``user, at`` of ``keys`` as they are, and the raw score of each target, Float64."""
+def answers(
+    answerer: Answerer,
+    sequences: Sequences,
+    keys: pl.DataFrame,
+    *,
+    share: bool = False,
+    beside: NDArray[np.float32] | None = None,
+) -> pl.DataFrame:
+    """Return ``user, at`` of ``keys`` as they are, and the raw score of each target, Float64.
+
+    Args:
+        answerer: the network and its heads.
+        sequences: the histories.
+        keys: what is asked.
+        share: see ``windows_of``.
+        beside: the features of each key, where heads read them; shape (keys, K).
+    """
     rows = cut.rows_of(sequences, keys)
     answerer.to(place()).eval()
     found: dict[str, NDArray[np.float64]] = {}
     network = answerer.network
     for numbers, states in read(network, sequences, windows_of(network, sequences, rows, share=share)):
-        for target, values in answerer.raw(states).items():
+        own = None if beside is None else torch.from_numpy(beside[numbers]).to(states.device)
+        for target, values in answerer.raw(answerer(states, own)).items():
             found.setdefault(target, np.full(len(keys), np.nan))[numbers] = values.double().cpu().numpy()
     return keys.select(c.KEY).with_columns(pl.Series(target, values) for target, values in found.items())
 
@@ -155,8 +212,14 @@ class Answers:
 
     def table(self, log: EventLog, keys: pl.DataFrame) -> pl.DataFrame:
         """Run the network on every user's latest events before ``at``."""
+        features = self.design.features
+        return self.given(log, keys, features.table(log, keys) if features else None)
+
+    def given(self, log: EventLog, keys: pl.DataFrame, features: pl.DataFrame | None) -> pl.DataFrame:
+        """Return ``table`` where the features are there already, as ``FeatureInputs.table`` made them."""
         ordered = keys.select(c.KEY).sort(c.AT, c.USER)
-        return answers(self.answerer, encode(self.design.encoding, log), ordered)
+        beside = None if features is None else matrix(features)
+        return answers(self.answerer, encode(self.design.encoding, log), ordered, beside=beside)
 
     @torch.no_grad()
     def survival(self, log: EventLog, keys: pl.DataFrame, days: Sequence[float]) -> NDArray[np.float64]:
@@ -184,9 +247,10 @@ class Answers:
         (head,) = map(self.answerer.head, self.answerer.tasks)
         if not isinstance(head, heads.Hazard):
             raise ModelError(
-                f"its head is '{head.spec.kind}', which does not say when",
+                f"its head is '{type(head).__name__.lower()}', which does not say when",
                 where="survival",
-                remedy="Fine-tune a task of whether something happens, such as churn, with the head 'auto'.",
+                remedy="Fine-tune a task of whether something happens, such as churn, with the head 'auto' and with a "
+                "method that trains one head, such as `--method frozen`.",
             )
         return head
 
@@ -211,12 +275,26 @@ class Answers:
         design = Design.from_dict(found)
         network = Network(design.architecture, design.encoding)
         adapters.apply(network, design.method, design.settings)
-        answerer = Answerer(network, design.heads, dropout=design.architecture.dropout)
+        standing = Standing(len(design.features.features.features)) if design.features else None
+        answerer = Answerer(
+            network,
+            design.heads,
+            dropout=design.dropout,
+            hidden=design.hidden,
+            members=design.members,
+            standing=standing,
+        )
         state = load_file(folder / WEIGHTS)
         answerer.load_state_dict({**answerer.state_dict(), **state})
         if missing := _tensors(answerer).keys() - state.keys():
             raise KeyError(f"{WEIGHTS} lacks {', '.join(sorted(missing))}")
         return cls(design, answerer.eval())
+
+
+def matrix(features: pl.DataFrame) -> NDArray[np.float32]:
+    """Return the features of each row as heads read them; shape (R, K), NaN where one is missing."""
+    found: NDArray[np.float32] = features.drop(c.KEY).fill_null(math.nan).cast(pl.Float32).to_numpy()
+    return found
 
 
 def _tensors(module: nn.Module) -> dict[str, Tensor]:

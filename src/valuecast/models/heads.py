@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, cast
 
 import numpy as np
@@ -32,30 +32,34 @@ from valuecast.models.head_spec import (
 __all__ = ["Bernoulli", "Hazard", "Head", "HeadSpec", "Normal", "Spend", "build", "labels_of", "needs_waits", "spec_of"]
 
 HIDDEN: Final = 256
-"""Width of a head's tower, unless its input is narrower."""
+"""Width of a head's tower."""
 _SMALL = 1e-3  # below it a series of two terms is exact in float32
 _FAR_BELOW = -15.0  # below it log(softplus(x)) is x in float32
 
 
-def build(spec: HeadSpec, width: int, *, dropout: float = 0.1) -> Head:
+def build(spec: HeadSpec, width: int, *, dropout: float = 0.1, hidden: int = HIDDEN, members: int = 1) -> Head:
     """Make the head; its weights are drawn by torch's own generator.
 
     Args:
         spec: what ``spec_of`` found.
         width: of the vectors that it reads.
         dropout: share of the tower's activations that are dropped in training.
+        hidden: width of the tower, unless its input is narrower.
+        members: how many there are, whose answers are averaged.
     """
     kinds: dict[Family, type[Head]] = {"bernoulli": Bernoulli, "hazard": Hazard, "spend": Spend, "normal": Normal}
-    return kinds[spec.kind](spec, width, dropout=dropout)
+    drawn = [kinds[spec.kind](spec, width, dropout=dropout, hidden=hidden) for _ in range(members)]
+    return drawn[0] if members == 1 else Ensemble(spec, drawn)
 
 
 class Head(nn.Module, ABC):
     """A small tower that ends in the parameters of a distribution."""
 
-    def __init__(self, spec: HeadSpec, width: int, *, dropout: float) -> None:
+    def __init__(self, spec: HeadSpec, width: int, *, dropout: float, hidden: int = HIDDEN) -> None:
         super().__init__()
         self.spec = spec
-        hidden, last = min(width, HIDDEN), nn.Linear(min(width, HIDDEN), len(spec.start))
+        hidden = min(width, hidden)
+        last = nn.Linear(hidden, len(spec.start))
         self.tower = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Dropout(dropout), last)
         nn.init.normal_(last.weight, std=0.02)
         with torch.no_grad():
@@ -110,8 +114,8 @@ class Hazard(Head):
     widths: Tensor
     horizons: Tensor
 
-    def __init__(self, spec: HeadSpec, width: int, *, dropout: float) -> None:
-        super().__init__(spec, width, dropout=dropout)
+    def __init__(self, spec: HeadSpec, width: int, *, dropout: float, hidden: int = HIDDEN) -> None:
+        super().__init__(spec, width, dropout=dropout, hidden=hidden)
         self.constant("ends", spec.edges)
         self.constant("widths", np.diff(spec.edges, prepend=0))
         self.constant("horizons", parts_before(spec.edges, spec.days))
@@ -200,8 +204,8 @@ class Spend(Head):
     log_scale: Tensor
     log_limits: Tensor
 
-    def __init__(self, spec: HeadSpec, width: int, *, dropout: float) -> None:
-        super().__init__(spec, width, dropout=dropout)
+    def __init__(self, spec: HeadSpec, width: int, *, dropout: float, hidden: int = HIDDEN) -> None:
+        super().__init__(spec, width, dropout=dropout, hidden=hidden)
         self.constant("log_scale", np.log(spec.scale))
         self.constant("log_limits", np.log(spec.limits))
 
@@ -230,8 +234,8 @@ class Normal(Head):
     centre: Tensor
     scale: Tensor
 
-    def __init__(self, spec: HeadSpec, width: int, *, dropout: float) -> None:
-        super().__init__(spec, width, dropout=dropout)
+    def __init__(self, spec: HeadSpec, width: int, *, dropout: float, hidden: int = HIDDEN) -> None:
+        super().__init__(spec, width, dropout=dropout, hidden=hidden)
         self.constant("centre", spec.centre)
         self.constant("scale", spec.scale)
 
@@ -244,6 +248,34 @@ class Normal(Head):
     def raw(self, params: Tensor) -> Tensor:
         """Expected amount of each target."""
         return params[:, ::2] * self.scale + self.centre
+
+
+class Ensemble(Head):
+    """Heads of one kind, drawn apart and trained at once; parameters have the shape (members, R, P).
+
+    Each has a loss of its own, and only what they say is averaged: Lakshminarayanan, Pritzel and Blundell (2017),
+    Simple and scalable predictive uncertainty estimation using deep ensembles.
+    """
+
+    def __init__(self, spec: HeadSpec, members: Sequence[Head]) -> None:
+        nn.Module.__init__(self)  # no tower of its own
+        self.spec = spec
+        self.members = nn.ModuleList(members)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the parameters that each member gives."""
+        return torch.stack([member(x) for member in self.members])
+
+    def loss(self, params: Tensor, labels: Tensor) -> Tensor:
+        """The mean over members."""
+        return torch.stack([head.loss(own, labels) for head, own in self._each(params)]).mean()
+
+    def raw(self, params: Tensor) -> Tensor:
+        """The mean over members: of log-odds, or of expected amounts."""
+        return torch.stack([head.raw(own) for head, own in self._each(params)]).mean(dim=0)
+
+    def _each(self, params: Tensor) -> Iterator[tuple[Head, Tensor]]:
+        return zip(cast(Iterable[Head], self.members), params, strict=True)
 
 
 def _log_softplus(x: Tensor) -> Tensor:

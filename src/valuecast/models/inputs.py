@@ -117,4 +117,9 @@ def from_dict(found: dict[str, Any], *, task: Task, folder: Path) -> Inputs:
             from valuecast.models.finetuned import Answers  # noqa: PLC0415 - an extra, and slow to import
 
             return Answers.load(found, folder)
+        case "panel":
+            require("a fused model")
+            from valuecast.models.panel import Panel  # noqa: PLC0415 - it builds on this file
+
+            return Panel.load(found, folder, task=task)
     raise KeyError(found["kind"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -59,17 +60,17 @@ class Head:
     def calibration(self, at: datetime) -> str:
         """How a raw score becomes a score at a moment, in a word."""
         level = self.level.at(at)
-        return f"{self.shape.kind}, log-odds {level:+.2f}" if self.shape else f"times {level:.3f}"
+        return f"{self.shape.kind}, log-odds {level:+.2f}" if self.shape else f"times {math.exp(level):.3f}"
 
     def score(self, table: pl.DataFrame) -> pl.DataFrame:
         """Return ``raw, score, low, high, tier`` for each row of the inputs."""
         raw = self.model.score(table)
-        level = self.level.of(table[c.AT])
+        level, spread = self.level.of(table[c.AT])
         if self.shape:
-            score, low, high = self.shape.probabilities(raw, level)
+            score, low, high = self.shape.probabilities(raw, level, spread)
         elif self.interval:
-            score = raw * level
-            low, high = self.interval(score)
+            score = raw * np.exp(level)
+            low, high = self.interval(score, spread)
         else:
             raise ValueError("a head has a shape or an interval")
         tier = np.searchsorted(self.tiers, score, side="right")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 from valuecast.errors import ConfigError, suggest
 from valuecast.language import Text
 from valuecast.models.baselines.boosted import LIGHTGBM
 from valuecast.models.baselines.customer_base import BGNBD, PARETONBD
 from valuecast.models.baselines.heuristics import LAST_PERIOD, MEAN_RATE, RECENCY
+from valuecast.models.blend import Blended
 from valuecast.models.column import Adapted
 from valuecast.models.model import Method, Model
 
@@ -32,7 +34,20 @@ ADAPTATIONS: dict[str, Adapted] = {
     )
 }
 
-METHODS: dict[str, Method | Adapted] = {**BASELINES, **ADAPTATIONS}
+JOINT: Final = "joint"
+FUSED: Final = "fused"
+
+FUSIONS: dict[str, Adapted | Blended] = {
+    method.name: method
+    for method in (
+        Adapted(JOINT, Text("Sequence model with features in its heads", "序列模型 + 统计特征（联合网络）")),
+        Blended(FUSED, Text("Fused: the best mix of the others", "融合模型（以上各模型的最优组合）")),
+    )
+}
+
+METHODS: dict[str, Method | Adapted | Blended] = {**BASELINES, **ADAPTATIONS, **FUSIONS}
+NEURAL: Final = frozenset({*ADAPTATIONS, *FUSIONS})
+"""Methods that learn from a backbone."""
 
 
 def check(name: str) -> None:

@@ -57,7 +57,9 @@ def survival(predictor: Predictor, log: EventLog, *, at: Moment, days: Sequence[
     inputs: Answers = predictor.inputs  # type: ignore[assignment]
     if not hasattr(inputs, "hazard"):
         raise ModelError(
-            f"'{predictor.name}' says whether, not when", where="survival", remedy="Fine-tune a backbone for the task."
+            f"'{predictor.name}' says whether, not when",
+            where="survival",
+            remedy="Fine-tune a backbone with a method that trains one network, such as `--method frozen`.",
         )
     last = inputs.hazard.spec.edges[-1]
     for each in days:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ from valuecast.tasks import Task
 from valuecast.tasks.labels import check
 from valuecast.tasks.splits import Round, Split, TimeSplit, UserSplit
 from valuecast.training.calibrate import Judged, Scored, calibrated
+from valuecast.training.fitted import Fitted
 from valuecast.training.tables import Tables
 
 Progress = Callable[[str], None]
@@ -49,6 +51,21 @@ def fit(
         FitError: the method cannot answer the task, or the data do not determine the model.
         TaskError: the log is too short for the task, or holds nothing that it counts.
     """
+    return fitted(name, task, log, split=split, seed=seed, tables=tables, progress=progress).predictor
+
+
+def fitted(
+    name: str,
+    task: Task,
+    log: EventLog,
+    *,
+    split: Split | None = None,
+    seed: int = 0,
+    tables: Tables | None = None,
+    progress: Progress | None = None,
+) -> Fitted:
+    """``fit``, and what its rounds said of rows that they had not seen."""
+    start = time.perf_counter()
     method, split, tables = baseline(name), split or TimeSplit(), tables or Tables()
     if objection := method.objection(task):
         raise FitError(objection, where=f"task '{task.name}'", remedy="Use another model for it, such as lightgbm.")
@@ -62,10 +79,10 @@ def fit(
     inputs = method.inputs(task, log.before(choices[0].known))
     table = tables.inputs(inputs, log.before(cutoffs[-1]), labelled)
     bench = _Bench(method, task, log, split, labelled, table, seed)
-    made = {}
+    made, judged, every = dict[str, Head](), dict[str, list[Judged]](), dict[str, Scored]()
     for target, days in task.targets.items():
         say(f"{name}: {target}")
-        made[target] = bench.head(target, days, choices)
+        made[target], judged[target], every[target] = bench.head(target, days, choices)
     facts = {
         "log": log.fingerprint,
         "span": str(log.span),
@@ -75,7 +92,8 @@ def fit(
         "users": labelled[c.USER].n_unique(),
         "seed": seed,
     }
-    return Predictor(method.name, task, log.span.until, split, inputs, made, facts)
+    predictor = Predictor(method.name, task, log.span.until, split, inputs, made, facts)
+    return Fitted(predictor, judged, every, time.perf_counter() - start)
 
 
 def peopled(choices: Sequence[Round], labelled: pl.DataFrame, task: Task) -> tuple[Round, ...]:
@@ -104,7 +122,7 @@ class _Bench:
     table: pl.DataFrame
     seed: int
 
-    def head(self, target: str, days: int, choices: tuple[Round, ...]) -> Head:
+    def head(self, target: str, days: int, choices: tuple[Round, ...]) -> tuple[Head, list[Judged], Scored]:
         rounds = [self._examples(target, days, choice) for choice in choices]
         choice = self.method.choose(self.task, rounds, seed=self.seed)
         judged = []
@@ -113,9 +131,9 @@ class _Bench:
             judged.append(Judged(_scored(model, train), _scored(model, validation)))
         every = self._every(target, days)
         model = self.method.fit(self.task, every, choice.settings, seed=self.seed)
-        return calibrated(
-            self.task, days, model=model, rounds=judged, every=_scored(model, every), choice=choice, seed=self.seed
-        )
+        told = _scored(model, every)
+        head = calibrated(self.task, days, model=model, rounds=judged, every=told, choice=choice, seed=self.seed)
+        return head, judged, told
 
     def _examples(self, target: str, days: int, choice: Round) -> tuple[Examples, Examples]:
         at, fold = pl.col(c.AT), self._folds

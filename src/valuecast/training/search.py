@@ -33,7 +33,8 @@ from valuecast.tasks import Task
 from valuecast.tasks.splits import Split, TimeSplit
 from valuecast.training.calibrate import Scored
 from valuecast.training.checkpoint import digest
-from valuecast.training.finetune import finetune, prepare
+from valuecast.training.course import prepare
+from valuecast.training.finetune import finetune
 from valuecast.training.space import Space, Values, space_of
 from valuecast.training.stages import rounds_for
 from valuecast.training.study import opened, settled, table
@@ -106,7 +107,8 @@ def search(
         raise ConfigError(f"{trials}", where="trials", remedy="Give 1 or more.")
     split, tables, say = split or TimeSplit(), tables or Tables(), progress or (lambda _: None)
     space = space_of(base, task, settings, methods=methods)
-    judged_on = rounds_for(base, (task,), log, split, tables=tables)[0].validation
+    rounds = rounds_for(base, (task,), log, split, tables=tables)
+    base, judged_on = base.at_shop(log.before(rounds[-1].known)), rounds[0].validation
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     if folder:
         folder.mkdir(parents=True, exist_ok=True)

@@ -43,11 +43,12 @@ def rounds_for(
             remedy="Fine-tune tasks of another horizon or another 'active' apart: a label of one would tell of the "
             "validation of the other.",
         )
-    rounds = tuple(choice for choice in every[0] if base.before <= choice.known)
-    if not rounds:
+    seen = base.seen_before(log)
+    rounds = tuple(choice for choice in every[0] if seen is None or seen <= choice.known)
+    if seen is not None and not rounds:
         latest, best = moments.text(every[0][0].known), moments.text(every[0][-1].known)
         raise ModelError(
-            f"the backbone was pre-trained on what happened before {moments.text(base.before)}, and has seen what "
+            f"the backbone was pre-trained on what happened before {moments.text(seen)}, and has seen what "
             f"choices would be made by: the first validation cutoff is {latest}",
             where="backbone",
             remedy=f"Pre-train with --before {latest} at the latest; with {best} every round can calibrate.",

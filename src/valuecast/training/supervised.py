@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from valuecast import columns as c
 from valuecast.models import adapters
 from valuecast.models.finetuned import Answerer, read, windows_of
 from valuecast.models.network import Network, Tensors
@@ -29,14 +30,21 @@ class Asked:
     Attributes:
         keys: ``user, at`` of each row.
         labels: of each task, what its head's loss reads, row for row.
+        beside: the features of each row, where heads read them; shape (R, K).
     """
 
     keys: pl.DataFrame
     labels: Mapping[str, Labels]
+    beside: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
-        if len(self.keys) != sum(map(len, self.labels.values())):
-            raise AssertionError("training rows and label rows differ")
+        rows = {len(self.keys), sum(map(len, self.labels.values()))}
+        if len(rows | ({len(self.beside)} if self.beside is not None else set())) > 1:
+            raise AssertionError("training rows, label rows and rows of features differ")
+
+    def features(self, rows: NDArray[np.int64]) -> Tensor | None:
+        """Return the features of some rows."""
+        return None if self.beside is None else torch.from_numpy(self.beside[rows])
 
     @cached_property
     def ends(self) -> NDArray[np.int64]:
@@ -65,12 +73,14 @@ class Item:
 
     Attributes:
         given: histories, or states of shape (R, state_width).
+        beside: the features of each row, where heads read them.
         parts: by the name of the task.
         events: in the batch; where it is judged, rows: every row then weighs the same.
         users: of the batch, for messages.
     """
 
     given: Tensors | Tensor
+    beside: Tensor | None
     parts: Mapping[str, Part]
     events: int
     users: Sequence[str]
@@ -81,7 +91,8 @@ class Item:
             task: replace(part, rows=part.rows.to(device), labels=part.labels.to(device))
             for task, part in self.parts.items()
         }
-        return replace(self, given=self.given.to(device), parts=parts)
+        beside = None if self.beside is None else self.beside.to(device)
+        return replace(self, given=self.given.to(device), beside=beside, parts=parts)
 
 
 @dataclass(frozen=True)
@@ -116,7 +127,7 @@ class WindowFeed:
         batch = cut.batch(self.sequences, self.windows, item)
         parts = parts_of(self.asked, batch.row, batches=self.batches, judged=self.seed is None)
         events = batch.events if self.seed is not None else len(batch.row)
-        return Item(Tensors.of(batch), parts, events, batch.users)
+        return Item(Tensors.of(batch), self.asked.features(batch.row), parts, events, batch.users)
 
     @cached_property
     def batches(self) -> int:
@@ -150,8 +161,9 @@ class FrozenFeed:
     def load(self, item: NDArray[np.int64]) -> Item:
         """Collect the rows."""
         parts = parts_of(self.asked, item, batches=self.batches, judged=self.seed is None)
-        users = self.asked.keys["user"].gather(item[:100]).to_list()
-        return Item(self.states[torch.from_numpy(item)], parts, len(item), users)
+        users = self.asked.keys[c.USER].gather(item[:100]).to_list()
+        states = self.states[torch.from_numpy(item)]
+        return Item(states, self.asked.features(item), parts, len(item), users)
 
     @cached_property
     def batches(self) -> int:
@@ -188,7 +200,7 @@ class Learner(nn.Module):
 
     def forward(self, item: Item) -> dict[str, Tensor]:
         """Return the loss of each task, and the penalty of the method where there is one."""
-        read = self.answerer(item.given) if isinstance(item.given, Tensors) else item.given
+        read = self.answerer(item.given, item.beside)
         losses = {}
         for task, part in item.parts.items():
             head = self.answerer.head(task)

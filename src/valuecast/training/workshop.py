@@ -10,16 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from valuecast import artifact, moments
-from valuecast.config.learning import Adaptation, Finetuning, Pretraining
-from valuecast.errors import ConfigError, ModelError
+from valuecast.config.learning import Finetuning, Fusion, Pretraining, Tuning
+from valuecast.errors import ConfigError, FitError, ModelError
 from valuecast.events.log import EventLog
 from valuecast.models.neural import require
 from valuecast.models.predictor import Predictor
-from valuecast.models.registry import ADAPTATIONS, BASELINES, check
+from valuecast.models.registry import ADAPTATIONS, BASELINES, FUSED, FUSIONS, JOINT, NEURAL, check
 from valuecast.moments import moment
 from valuecast.tasks import Task
 from valuecast.tasks.splits import Round, Split
-from valuecast.training.fit import fit, peopled
+from valuecast.training.fit import fitted, peopled
+from valuecast.training.fitted import Fitted
 from valuecast.training.tables import Tables
 
 if TYPE_CHECKING:
@@ -36,12 +37,16 @@ class Workshop:
         tasks: those that may share a trunk; only tasks with the same cutoffs do.
         pretraining: of the backbone, anew for every moment that a rung is fitted before.
         finetuning: settings of each method; of one that is absent, the usual ones.
+        fusion: of the rungs ``joint`` and ``fused``.
+        base: a backbone that is there already; without it one is pre-trained.
         folder: keeps backbones, checkpoints and what TensorBoard shows.
     """
 
     tasks: tuple[Task, ...] = ()
     pretraining: Pretraining = Pretraining()
     finetuning: Mapping[str, Finetuning] = field(default_factory=dict)
+    fusion: Fusion = field(default_factory=Fusion)
+    base: Backbone | None = None
     folder: Path | None = None
     _made: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
@@ -52,20 +57,23 @@ class Workshop:
             ConfigError: there is no such rung, or settings of one that fine-tunes nothing.
             MissingExtraError: a package is not installed.
         """
-        for name in (*rungs, *self.finetuning):
+        for name in (*rungs, *self.finetuning, *self.fusion.parts):
             check(name)
         for name in self.finetuning:
             if name not in ADAPTATIONS:
                 raise ConfigError(f"'{name}' fine-tunes nothing", where="finetune", remedy="Leave its settings out.")
+        if FUSED in self.fusion.parts:
+            raise ConfigError(f"'{FUSED}' is no part of itself", where="fusion: parts", remedy="Leave it out.")
         for name in rungs:
-            if name in ADAPTATIONS:
+            if name in NEURAL:
                 require(f"the rung '{name}'")
 
     def settings(self, rung: str, task: Task) -> str:
         """Return what else, beside its name, decides what a rung of a task will say; empty for a baseline."""
-        if rung not in ADAPTATIONS:
+        if rung not in NEURAL:
             return ""
-        return repr((self.tasks or (task,), self.pretraining, self.finetuning.get(rung, Finetuning())))
+        own = (self.finetuning, self.fusion) if rung in FUSIONS else self.finetuning.get(rung, Finetuning())
+        return repr((self.tasks or (task,), self.pretraining, own))
 
     def fit(
         self,
@@ -79,37 +87,66 @@ class Workshop:
         progress: Progress | None = None,
     ) -> Predictor:
         """Fit a rung to a log; all of it is read. See ``fit`` and ``finetune``."""
-        if rung in BASELINES:
-            return fit(rung, task, log, split=split, seed=seed, tables=tables, progress=progress)
-        check(rung)
-        require(f"the rung '{rung}'")
-        key = (rung, log.fingerprint, split, seed)
-        if (*key, task) not in self._made:
-            from valuecast.training.finetune import finetune_together  # noqa: PLC0415 - an extra, and slow to import
+        return self.fitted(_Asked(task, log, split, seed, tables, progress or _silent), rung).predictor
 
-            say = progress or _silent
-            together, rounds = self._together(task, log, split, tables)
-            base = self.backbone(log, rounds, rung=rung, seed=seed, progress=say)
-            settings = self.finetuning.get(rung, Finetuning())
-            folder = self.folder and self.folder / _digest(key, together, settings, self.pretraining)
-            found = finetune_together(
-                base,
-                together,
-                log,
-                method=cast(Adaptation, rung),
-                settings=settings,
-                split=split,
-                seed=seed,
-                tables=tables,
-                folder=folder,
-                progress=say,
-            )
-            self._made.update({(*key, each): one for each, one in zip(together, found, strict=True)})
-        predictor: Predictor = self._made[(*key, task)]
-        return predictor
+    def fitted(self, asked: _Asked, rung: str) -> Fitted:
+        """``fit``, and what its rounds said; what is there already is not fitted again."""
+        check(rung)
+        key = (rung, asked.log.fingerprint, asked.split, asked.seed)
+        if (*key, asked.task) not in self._made:
+            self._made.update({(*key, task): fitted for task, fitted in self._fitted(asked, rung).items()})
+        return cast(Fitted, self._made[(*key, asked.task)])
+
+    def _fitted(self, asked: _Asked, rung: str) -> dict[Task, Fitted]:
+        """Fit a rung for a task, and for those that share its trunk."""
+        task, log, say = asked.task, asked.log, asked.say
+        if rung in BASELINES:
+            split, tables = asked.split, asked.tables
+            return {task: fitted(rung, task, log, split=split, seed=asked.seed, tables=tables, progress=say)}
+        require(f"the rung '{rung}'")
+        if rung == FUSED:
+            return {task: self._fused(asked)}
+        from valuecast.training.course import Options, prepare  # noqa: PLC0415 - an extra, and slow to import
+
+        together, rounds = self._together(task, log, asked.split, asked.tables)
+        base = self.backbone(log, rounds, rung=rung, seed=asked.seed, progress=say)
+        settings = self.fusion if rung == JOINT else self.finetuning.get(rung, Finetuning())
+        key = (rung, log.fingerprint, asked.split, asked.seed)
+        options: Options = {
+            "method": cast(Tuning, rung),
+            "split": asked.split,
+            "seed": asked.seed,
+            "tables": asked.tables,
+            "folder": self.folder and self.folder / _digest(key, together, settings, self.pretraining),
+            "progress": say,
+        }
+        if isinstance(settings, Fusion):
+            options["fusion"] = settings
+        else:
+            options["settings"] = settings
+        return dict(zip(together, prepare(base, together, log, **options).run(), strict=True))
+
+    def _fused(self, asked: _Asked) -> Fitted:
+        """Fit every part that can be fitted, and fuse them."""
+        from valuecast.training.fuse import fuse  # noqa: PLC0415 - an extra, and slow to import
+
+        parts, absent = {}, {}
+        for name in self.fusion.parts:
+            try:
+                parts[name] = self.fitted(asked, name)
+            except FitError as error:
+                asked.say(f"{FUSED}: without {name}: {error.what}")
+                absent[name] = error.what
+        if not parts:
+            told = "; ".join(f"{name}: {why}" for name, why in absent.items())
+            raise FitError(f"no part can be fitted ({told})", where=FUSED, remedy="Name other parts.")
+        asked.say(f"{FUSED}: {', '.join(parts)}")
+        return fuse(asked.task, parts, absent=absent, seed=asked.seed)
 
     def backbone(self, log: EventLog, rounds: Sequence[Round], *, rung: str, seed: int, progress: Progress) -> Backbone:
         """Return a backbone that has seen no validation horizon of any round, or what the settings ask for."""
+        if self.base is not None:
+            return self.base
         from valuecast.models.backbone import Backbone  # noqa: PLC0415 - an extra, and slow to import
         from valuecast.training.pretrain import pretrain, untrained  # noqa: PLC0415 - likewise
 
@@ -146,6 +183,18 @@ class Workshop:
 
     def _rounds(self, task: Task, log: EventLog, split: Split, tables: Tables) -> tuple[Round, ...]:
         return peopled(split.choices(task, log), tables.labelled(task, log, split), task)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What a rung is fitted to."""
+
+    task: Task
+    log: EventLog
+    split: Split
+    seed: int
+    tables: Tables
+    say: Progress
 
 
 def _digest(*parts: object) -> str:

@@ -122,13 +122,13 @@ def _failed(ladder: Ladder) -> Iterator[Notice]:
 
 
 def _year(ladders: Sequence[Ladder], log: EventLog) -> Iterator[Notice]:
-    timed = [ladder for ladder in ladders if ladder.task.kind == "amount" and not isinstance(ladder.split, UserSplit)]
+    timed = [ladder for ladder in ladders if not isinstance(ladder.split, UserSplit)]
     if any(_known(ladder, log) < YEAR + ladder.task.horizon / DAY for ladder in timed):
         yield Notice(
             Text(
                 "The log holds no full earlier year before the test cutoff, so no model has seen this season before: "
-                "the intervals of amounts are indicative. A longer log mends it.",
-                "测试时点之前的日志不足一整年，模型没有见过同一季节，金额区间仅供参考。更长的日志可以解决。",
+                "intervals, of amounts and of probabilities, are indicative. A longer log mends it.",
+                "测试时点之前的日志不足一整年，模型没有见过同一季节，金额和概率的区间均仅供参考。更长的日志可以解决。",
             )
         )
 

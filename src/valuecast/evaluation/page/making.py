@@ -69,5 +69,5 @@ def making(ladders: Sequence[Ladder]) -> Section:
 
 def _short(value: object) -> str:
     if isinstance(value, Mapping):
-        return "/".join(_short(each) for each in value.values())
+        return " + ".join(f"{name} {_short(each)}" for name, each in value.items())
     return f"{value:.3g}" if isinstance(value, float) else str(value)

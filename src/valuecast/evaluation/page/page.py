@@ -16,6 +16,7 @@ from valuecast.evaluation.page.campaign import reckoned
 from valuecast.evaluation.page.caveats import caveats
 from valuecast.evaluation.page.cohorts import cohorts
 from valuecast.evaluation.page.concentration import concentration
+from valuecast.evaluation.page.fusion import fusion
 from valuecast.evaluation.page.making import making
 from valuecast.evaluation.page.newcomers import newcomers
 from valuecast.evaluation.page.priority import priority
@@ -67,6 +68,7 @@ def page(
     sections: list[Section | None] = [
         asked(found),
         *(section for section, _ in shown),
+        fusion(ladders),
         tracking(found, log),
         *(concentration(answer) for answer in found if _is_longest_amount(answer)),
         *(section for section, _ in acted),

@@ -8,7 +8,7 @@ import polars as pl
 
 from valuecast import columns as c
 from valuecast import moments
-from valuecast.evaluation.comparison import METRIC, RUNG, compare, intervals, sliced
+from valuecast.evaluation.comparison import METRIC, RUNG, calibrations, compare, intervals, sliced
 from valuecast.evaluation.ladder import Ladder
 from valuecast.evaluation.outcomes import TRUTH
 from valuecast.evaluation.page import figures
@@ -69,6 +69,7 @@ def results(answer: Answer, slices: Mapping[str, pl.DataFrame], *, seed: int) ->
             figures.calibration(shown, labels),
             figures.gains(shown, labels),
             figures.lift_table(chosen, rung_label(best)),
+            _calibration_table(rungs),
         ]
     else:
         blocks += [
@@ -134,8 +135,29 @@ def _coverage_table(rungs: Mapping[str, pl.DataFrame], task: Task) -> Table:
             Column("users", Text("Users", "用户数"), "integer"),
             Column("coverage", Text("Held the truth (aim: 90%)", "覆盖真实值（目标 90%）"), "percent"),
             Column("width", Text("Mean width", "平均宽度"), unit(task).format),
+            Column("total_bias", Text("Bias of the total", "总额偏差"), "percent"),
         ),
         Text("Do the 90% intervals hold the truth? The worst first", "90% 区间是否覆盖真实值？最差的在前"),
+    )
+
+
+def _calibration_table(rungs: Mapping[str, pl.DataFrame]) -> Table:
+    return Table(
+        calibrations(rungs).with_columns(pl.col(c.AT).map_elements(moments.text, return_dtype=pl.String)),
+        (
+            Column(RUNG, Text("Rung", "方法"), words={name: rung_label(name) for name in rungs}),
+            Column(c.AT, Text("Test cutoff", "测试时点")),
+            Column("users", Text("Users", "用户数"), "integer"),
+            Column("calibration_error", Text("Calibration error", "校准误差"), "percent"),
+            Column("bias", Text("Mean probability less observed rate", "平均概率减实际比例"), "percent"),
+        ),
+        Text("Are probabilities true? The worst first", "概率是否准确？最差的在前"),
+        Text(
+            "Calibration error: mean distance between predicted and observed rates in tenths of the users. Chance "
+            "alone makes it positive, the more so the fewer users there are.",
+            "校准误差：按预测概率把用户分为十组，各组预测比例与实际比例之差的平均值。"
+            "仅偶然因素也会使其大于零，用户越少越明显。",
+        ),
     )
 
 
