@@ -91,17 +91,19 @@ def test_one_task_gives_a_model(shop: Path, tmp_path: Path) -> None:
 
 def test_without_a_method_the_model_is_fused(shop: Path, tmp_path: Path) -> None:
     how, out = tmp_path / "fusion.toml", tmp_path / "model"
-    how.write_text(f"parts = ['bgnbd', 'joint', 'last_period']\nmembers = 2\n[joint]\n{SETTINGS}")
+    learning = SETTINGS.replace("[optimisation]", "[joint.optimisation]")
+    how.write_text(f"parts = ['last_period', 'joint', 'recency']\nmembers = 2\n[joint]\n{learning}")
     asked = ("finetune", shop / "base", shop / "log", *ASKED, "--settings", how, "--out", out)
-    told = done(*asked, "--task", TASK, "--head", "bernoulli").out
+    told = done(*asked, "--task", VALUE, "--seed", "2").out
     found = facts(out)
     assert found["name"] == "fused"
-    assert set(found["facts"]["parts"]) == {"bgnbd", "joint"}
-    shares = found["heads"]["churn_20d"]["facts"]["settings"]["parts"]
-    assert "churn_20d is made of " in told
+    assert set(found["facts"]["parts"]) == {"last_period", "joint"}
+    shares = found["heads"]["value_20d"]["facts"]["settings"]["parts"]
+    assert "value_20d is made of " in told
     for name, share in shares.items():
         assert f"{name} {share:.0%}" in told
-    assert "without last_period: " in told
+    assert "without recency: " in told
+    assert "a Bernoulli head is of a yes-or-no task" in refused(*asked, "--task", VALUE, "--head", "bernoulli")
     done("predict", out, shop / "log", "--at", BEFORE, "--out", tmp_path / "scores.csv")
 
 
@@ -180,10 +182,9 @@ def test_a_backbone_that_has_seen_too_much_is_refused_with_the_latest_date(shop:
 
 def test_settings_that_are_wrong_are_named(shop: Path, tmp_path: Path) -> None:
     bad = tmp_path / "bad.toml"
-    out = ("--out", tmp_path / "model")
-    finetune = ("finetune", shop / "base", shop / "log", "--task", TASK, "--method", "full", *ASKED, *out)
-    finetune = (*finetune, "--settings", bad)
-    pretrain = ("pretrain", shop / "log", "--before", "2024-05-01", *out, "--settings", bad)
+    out, how = ("--out", tmp_path / "model"), ("--settings", bad)
+    finetune = ("finetune", shop / "base", shop / "log", "--task", TASK, "--method", "full", *ASKED, *out, *how)
+    pretrain = ("pretrain", shop / "log", "--before", "2024-05-01", *out, *how)
     for text, what in (
         ("rang = 4", "Did you mean 'rank'?"),
         ("rank = 0", "rank: 0. Give 1 or more."),

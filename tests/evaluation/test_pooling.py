@@ -31,8 +31,8 @@ def test_one_cell_is_the_difference_of_the_comparison() -> None:
         name: base.with_columns(raw=values, score=1 / (1 + np.exp(-values)))
         for name, values in {"first": one.first, "second": one.second}.items()
     }
-    row = compare(frames, kind="binary", reference="second", replicates=50, seed=4)
-    row = row.filter(rung="first", metric="auc").row(0, named=True)
+    compared = compare(frames, kind="binary", reference="second", replicates=50, seed=4)
+    row = compared.filter(rung="first", metric="auc").row(0, named=True)
     found = pooled(auc, [one], replicates=50, seed=4)
     assert (found.value, found.low, found.high) == pytest.approx(
         tuple(row[f"difference{end}"] for end in ("", "_low", "_high"))

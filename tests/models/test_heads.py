@@ -417,7 +417,7 @@ def test_an_ensemble_is_the_mean_of_members_that_differ(name: str) -> None:
     raw = torch.stack([member.raw(member(x)) for member in members])
     torch.testing.assert_close(head.raw(params), raw.mean(dim=0))
     assert head.raw(params).shape == (7, 3)
-    head.loss(params, labels).backward()  # type: ignore[no-untyped-call]
+    head.loss(params, labels).backward()
     slopes = [[weight.grad for weight in member.parameters()] for member in members]
     assert all(slope is not None and slope.any() for each in slopes for slope in each)
 

@@ -8,11 +8,13 @@ from datetime import timedelta
 import pytest
 
 from tests.shops import grocer, wholesaler
+from valuecast.events.simulate.settings import Settings
+from valuecast.events.simulate.shop import simulate
 from valuecast.models import seen
 from valuecast.models.seen import Seen
 
 
-def test_a_log_is_known_again_by_any_of_its_events(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_log_is_known_again_by_some_of_its_events(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(seen, "SKETCH", 200)
     log = grocer(30)
     middle = log.span.start + timedelta(days=150)
@@ -21,13 +23,19 @@ def test_a_log_is_known_again_by_any_of_its_events(monkeypatch: pytest.MonkeyPat
     assert len(found.sketch) == 200
     assert list(found.sketch) == sorted(found.sketch)
     assert found == Seen.of(log.before(middle))
-    for days in (10, 100, 299):
+    for days in (30, 100, 299):
         assert found.within(log.before(log.span.start + timedelta(days=days)))
     assert found.within(log.between(middle - timedelta(days=20), log.span.until))
     assert not found.within(log.between(middle, log.span.until))
     assert not found.within(wholesaler(30))
     assert not found.within(grocer(30, seed=5))
     assert Seen.from_dict(json.loads(json.dumps(found.to_dict()))) == found
+
+
+def test_two_shops_may_have_a_few_lines_alike() -> None:
+    one, other = (simulate(Settings(users=100, days=200, campaigns=2, seed=seed)).log for seed in (1, 2))
+    assert Seen.of(one).within(one)
+    assert not Seen.of(one).within(other)
 
 
 def test_a_small_log_is_kept_whole() -> None:

@@ -31,7 +31,8 @@ def column(values: list[float] | np.ndarray) -> np.ndarray:
 
 def scores(standing: Standing, values: list[float] | np.ndarray) -> np.ndarray:
     """Where values of the only column stand, without the mark."""
-    return standing(torch.from_numpy(column(values)))[:, 0].numpy()
+    found: np.ndarray = standing(torch.from_numpy(column(values)))[:, 0].numpy()
+    return found
 
 
 @settings(deadline=None, max_examples=150)

@@ -161,7 +161,7 @@ def test_parts_that_scored_other_rows_are_noticed() -> None:
 
 @tasks
 def test_what_it_says_of_what_its_parts_learned_from(task: Task) -> None:
-    """The refitted blend's weights, on the raw scores of its refitted parts; amounts have the true total of held rows."""
+    """The refitted blend's weights, on the raw scores of its refitted parts; amounts have the true total."""
     parts = {"one": fitted(task, 1, seed=1), "two": fitted(task, 1, seed=2)}
     found = fused(task, **parts)
     (target,) = task.targets

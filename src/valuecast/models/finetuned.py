@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, cast
@@ -37,6 +37,8 @@ from valuecast.sequences.windows import Rows, Windows
 WEIGHTS: Final = "weights.safetensors"
 BATCH_EVENTS: Final = 16_384
 """Events in a batch where nothing is learned, padding included."""
+FEW: Final = 100
+"""Users whose events are picked out of the log; for more of them all of it is read."""
 
 
 @dataclass(frozen=True)
@@ -219,7 +221,7 @@ class Answers:
         """Return ``table`` where the features are there already, as ``FeatureInputs.table`` made them."""
         ordered = keys.select(c.KEY).sort(c.AT, c.USER)
         beside = None if features is None else matrix(features)
-        return answers(self.answerer, encode(self.design.encoding, log), ordered, beside=beside)
+        return answers(self.answerer, encode(self.design.encoding, _asked(log, ordered)), ordered, beside=beside)
 
     @torch.no_grad()
     def survival(self, log: EventLog, keys: pl.DataFrame, days: Sequence[float]) -> NDArray[np.float64]:
@@ -230,11 +232,14 @@ class Answers:
         """
         hazard = self.hazard
         sequences = encode(self.design.encoding, log)
-        rows = cut.rows_of(sequences, keys)
+        rows, features = cut.rows_of(sequences, keys), self.design.features
+        beside = keys.join(features.table(log, keys), on=list(c.KEY), maintain_order="left") if features else None
         network = self.answerer.to(place()).eval().network
         found = np.empty((len(keys), len(days)))
         for numbers, states in read(network, sequences, windows_of(network, sequences, rows, share=False)):
-            found[numbers] = hazard.survival(hazard(states), days).double().cpu().numpy()
+            own = None if beside is None else torch.from_numpy(matrix(beside)[numbers]).to(states.device)
+            known = self.answerer(states, own)
+            found[numbers] = hazard.survival(hazard(known), days).double().cpu().numpy()
         return found
 
     @property
@@ -289,6 +294,14 @@ class Answers:
         if missing := _tensors(answerer).keys() - state.keys():
             raise KeyError(f"{WEIGHTS} lacks {', '.join(sorted(missing))}")
         return cls(design, answerer.eval())
+
+
+def _asked(log: EventLog, keys: pl.DataFrame) -> EventLog:
+    """Return the log of the users of some keys, where they are few: histories of the others need not be read."""
+    users = keys[c.USER].unique()
+    if len(users) > FEW:
+        return log
+    return replace(log, events=log.events.filter(log.events[c.USER].isin(users.to_list())))
 
 
 def matrix(features: pl.DataFrame) -> NDArray[np.float32]:

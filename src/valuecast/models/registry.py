@@ -40,8 +40,8 @@ FUSED: Final = "fused"
 FUSIONS: dict[str, Adapted | Blended] = {
     method.name: method
     for method in (
-        Adapted(JOINT, Text("Sequence model with features in its heads", "序列模型 + 统计特征（联合网络）")),
-        Blended(FUSED, Text("Fused: the best mix of the others", "融合模型（以上各模型的最优组合）")),
+        Adapted(JOINT, Text("Joint network (sequence + features)", "联合网络（序列 + 统计特征）")),
+        Blended(FUSED, Text("Fused model", "融合模型")),
     )
 }
 

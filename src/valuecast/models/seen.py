@@ -14,14 +14,16 @@ from valuecast.moments import moment
 
 SKETCH: Final = 1_024
 """Ids that are kept of a shop."""
+ALIKE: Final = 0.02
+"""Share of the ids that two shops may have in common by chance: users of one name who did the same at the same time."""
 
 
 @dataclass(frozen=True)
 class Seen:
     """A sketch of a log, and until when it was seen.
 
-    Ids of events are digests of what they hold, so the smallest ones are a random sample of a log, and two shops share
-    none. The same lines that are ingested by another mapping have other ids: they are not known again.
+    Ids of events are digests of what they hold, so the smallest ones are a random sample of a log. The same lines that
+    are ingested by another mapping have other ids: they are not known again.
 
     Attributes:
         before: nothing at or after this moment was read.
@@ -38,9 +40,10 @@ class Seen:
         return cls(log.span.until, tuple(log.collect(smallest)[c.ID]))
 
     def within(self, log: EventLog) -> bool:
-        """Return whether another log holds any of it, and so is of the same shop."""
+        """Return whether another log holds more of it than chance, and so is of the same shop."""
         found = log.events.filter(log.events[c.ID].isin(self.sketch))
-        return bool(log.collect(found.aggregate(events=found.count()))["events"][0])
+        shared = int(log.collect(found.aggregate(events=found.count()))["events"][0])
+        return shared > ALIKE * len(self.sketch)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for a manifest."""

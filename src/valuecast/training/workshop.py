@@ -133,7 +133,10 @@ class Workshop:
         parts, absent = {}, {}
         for name in self.fusion.parts:
             try:
-                parts[name] = self.fitted(asked, name)
+                found = self.fitted(asked, name)
+                if any(head.model.scale == "rank" for head in found.predictor.heads.values()):
+                    raise FitError("its scores are an order and no more", where=name, remedy="Name other parts.")
+                parts[name] = found
             except FitError as error:
                 asked.say(f"{FUSED}: without {name}: {error.what}")
                 absent[name] = error.what

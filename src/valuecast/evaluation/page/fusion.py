@@ -19,10 +19,10 @@ from valuecast.report.blocks import Block, Column, Paragraph, Section, Table
 _HOW: Final = Text(
     "A fused model may mix the answers of several models, its parts. How much each counts was chosen so that the error "
     "is smallest on held-out rows: customers at earlier moments, whose later behaviour the parts had not learned from. "
-    "The error of a yes-or-no question is the log-loss: the surer a wrong probability was, the larger it is. That of an "
-    "amount is the Tweedie deviance, in which a miss weighs less where much was expected (the mean squared error where "
-    "amounts may be negative). Less is better. A part whose share would be below 1% is left out. What happened after "
-    "the test cutoff had no say in it.",
+    "The error of a yes-or-no question is the log-loss: the surer a wrong probability was, the larger it is. That of "
+    "an amount is the Tweedie deviance, in which a miss weighs less where much was expected (the mean squared error "
+    "where amounts may be negative). Less is better. A part whose share would be below 1% is left out. What happened "
+    "after the test cutoff had no say in it.",
     "融合模型可以把几个模型（称为组成部分）的答案组合起来。各部分的占比按留出样本上误差最小来选定："
     "留出样本是较早时点的客户，各部分训练时没有见过他们后来的行为。是非问题的误差是对数损失：判断错了，当初越肯定，误差越大；"
     "金额的误差是 Tweedie 偏差：预期金额越大，同样的差额算得越轻（金额可能为负时用均方误差）。误差越小越好。"

@@ -1,0 +1,38 @@
+"""What a fine-tuned network says of a few users: the same, though only their events are read."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.logs import shop
+from tests.networks import FINETUNING, untrained
+from valuecast import columns as c
+from valuecast.events.log import EventLog
+from valuecast.models import finetuned
+from valuecast.sequences.encoding import Encoding
+from valuecast.sequences.sequences import Sequences, encode
+from valuecast.tasks import purchase
+from valuecast.tasks.splits import TimeSplit
+from valuecast.training.finetune import finetune
+
+
+def test_one_user_is_answered_as_among_all_and_others_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = shop()
+    split = TimeSplit(every=30, rounds=1)
+    task = purchase(days=20)
+    base = untrained(log, before=split.choices(task, log)[-1].known)
+    predictor = finetune(base, task, log, method="frozen", settings=FINETUNING, split=split)
+    monkeypatch.setattr(finetuned, "FEW", 3)
+    read = []
+
+    def watched(encoding: Encoding, given: EventLog) -> Sequences:
+        read.append(given.count_users())
+        return encode(encoding, given)
+
+    monkeypatch.setattr(finetuned, "encode", watched)
+    everyone = predictor.raw(log, at=log.span.until)
+    users = everyone[c.USER].to_list()
+    few = predictor.raw(log, at=log.span.until, users=users[3:5])
+    assert read == [log.count_users(), 2]
+    np.testing.assert_allclose(few["raw"], everyone["raw"][3:5], rtol=1e-4, atol=1e-5)
