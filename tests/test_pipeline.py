@@ -16,7 +16,7 @@ from tests.commands import done, lines, quick_trees, refused, write_csv
 from valuecast.config.recipe import SplitBy
 from valuecast.errors import ConfigError
 from valuecast.pipeline import split_of, write_table
-from valuecast.training.fit import fit
+from valuecast.training.fit import fitted
 
 SOURCES = """
 about = "A made-up shop."
@@ -85,9 +85,9 @@ def fits(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def counted(name: str, *args: Any, **kwargs: Any) -> Any:
         called.append(name)
-        return fit(name, *args, **kwargs)
+        return fitted(name, *args, **kwargs)
 
-    monkeypatch.setattr("valuecast.training.workshop.fit", counted)
+    monkeypatch.setattr("valuecast.training.workshop.fitted", counted)
     return called
 
 

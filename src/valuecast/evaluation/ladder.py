@@ -181,7 +181,7 @@ def _attempt(
     except FitError as error:
         return Result(rung, at, None, reason=error.what)
     found = outcomes(predictor, log, at, truth=truth)
-    # A fusion's parts, or a trunk that serves two tasks, may have been there already: they took their time all the same.
+    # Parts of a fusion, and a trunk of two tasks, may have been there already: they took their time all the same.
     seconds = max(time.perf_counter() - start, predictor.facts.get("seconds", 0.0))
     return Result(rung, at, found, None, seconds, described(predictor, at), predictor.facts)
 
