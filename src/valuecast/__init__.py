@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from valuecast import tasks as tasks
+    from valuecast.config.text import TextModel as TextModel
     from valuecast.errors import ValuecastError as ValuecastError
     from valuecast.evaluation.evaluate import evaluate as evaluate
     from valuecast.evaluation.ladder import climb as climb
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from valuecast.models.backbone import Backbone as Backbone
     from valuecast.models.predictor import Predictor as Predictor
     from valuecast.models.survival import survival as survival
+    from valuecast.models.text.backbone import TextBackbone as TextBackbone
     from valuecast.report.blocks import Report as Report
     from valuecast.tasks import Task as Task
     from valuecast.tasks.splits import TimeSplit as TimeSplit
@@ -46,6 +48,8 @@ _HOME = {
     "Predictor": "valuecast.models.predictor",
     "Report": "valuecast.report.blocks",
     "Task": "valuecast.tasks",
+    "TextBackbone": "valuecast.models.text.backbone",
+    "TextModel": "valuecast.config.text",
     "TimeSplit": "valuecast.tasks.splits",
     "UserSplit": "valuecast.tasks.splits",
     "ValuecastError": "valuecast.errors",
@@ -60,7 +64,7 @@ _HOME = {
     "search": "valuecast.training.search",
     "survival": "valuecast.models.survival",
 }
-_NEURAL = {"Backbone", "finetune", "finetune_together", "pretrain", "search"}
+_NEURAL = {"Backbone", "TextBackbone", "finetune", "finetune_together", "pretrain", "search"}
 """Names whose modules import the packages of the extra."""
 
 __all__ = [*_HOME, "tasks"]  # noqa: PLE0604 - the names are texts

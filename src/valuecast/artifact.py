@@ -123,13 +123,21 @@ def check_replaceable(folder: Path, *, kind: str) -> None:
     if not folder.exists() or not any(folder.iterdir()):
         _check_named(folder, remedy)
         return
-    try:
-        found = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["kind"]
-    except (OSError, ValueError, KeyError, TypeError):
-        raise ModelError(f"the folder holds something else than {_a(kind)}", where=str(folder), remedy=remedy) from None
+    found = kind_of(folder)
+    if found is None:
+        raise ModelError(f"the folder holds something else than {_a(kind)}", where=str(folder), remedy=remedy)
     if found != kind:
         raise ModelError(f"this folder holds {_a(found)}", where=str(folder), remedy=remedy)
     _check_named(folder, remedy)
+
+
+def kind_of(folder: Path) -> str | None:
+    """Return what kind of artifact a folder says that it holds, unchecked; None: it says nothing of the kind."""
+    try:
+        kind: str = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["kind"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return kind
 
 
 def _check_named(folder: Path, remedy: str) -> None:

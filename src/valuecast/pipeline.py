@@ -68,7 +68,9 @@ def run(recipe: Recipe, *, out: Path, base: Path, command: str, say: Say, predic
         ValuecastError: something in the recipe or in the data is wrong; nothing half-done is kept as done.
     """
     tasks = [parse(text) for text in recipe.tasks]
-    workshop = Workshop(tuple(tasks), recipe.backbone, recipe.finetune, recipe.fusion, folder=out / "training")
+    workshop = Workshop(
+        tuple(tasks), recipe.backbone, recipe.finetune, recipe.fusion, recipe.text, folder=out / "training"
+    )
     workshop.check(recipe.rungs)
     split = split_of(recipe.split)
     if predict:

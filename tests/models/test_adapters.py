@@ -24,7 +24,7 @@ PAIRS = [
     (trunk, method)
     for trunk in TRUNKS
     for method in METHODS
-    if objection(method, Architecture(trunk=trunk, size="tiny")) is None
+    if objection(method, trunk) is None
 ]
 ADDED = {"lora": "lora_", "adalora": "lora_", "ia3": "ia3_", "prefix": ".prefix.", "prompt": "prompt"}
 contract = pytest.mark.parametrize(("trunk", "method"), PAIRS)

@@ -24,8 +24,8 @@ from valuecast.models.backbone import Backbone
 from valuecast.models.finetuned import Answerer, Answers, answers
 from valuecast.models.head_spec import labels_of
 from valuecast.models.predictor import Predictor
+from valuecast.models.reading import EventReading
 from valuecast.sequences import windows as cut
-from valuecast.sequences.sequences import encode
 from valuecast.tasks import Task, churn, purchase, value
 from valuecast.tasks.labels import labels, waits
 from valuecast.tasks.splits import TimeSplit, UserSplit
@@ -34,7 +34,7 @@ from valuecast.training.course import Course, prepare
 from valuecast.training.finetune import finetune, finetune_together
 from valuecast.training.history import History
 from valuecast.training.stages import TaskRows
-from valuecast.training.supervised import Asked, FrozenFeed, Item, Learner, WindowFeed
+from valuecast.training.supervised import Asked, FrozenFeed, Item, Learner, ReadFeed
 from valuecast.training.tables import Tables
 
 BEFORE = START + timedelta(days=210)
@@ -73,13 +73,13 @@ class Trained:
     """A call of the loop, and what came of it."""
 
     learner: Learner
-    feed: WindowFeed | FrozenFeed
+    feed: ReadFeed | FrozenFeed
     asked: dict[str, Any]
     history: History
 
     @property
-    def judge(self) -> WindowFeed | FrozenFeed | None:
-        found: WindowFeed | FrozenFeed | None = self.asked["judge"]
+    def judge(self) -> ReadFeed | FrozenFeed | None:
+        found: ReadFeed | FrozenFeed | None = self.asked["judge"]
         return found
 
 
@@ -98,13 +98,13 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[Trained]:
     return calls
 
 
-def rows_learned(feed: WindowFeed | FrozenFeed, *, epoch: int) -> dict[str, pl.DataFrame]:
+def rows_learned(feed: ReadFeed | FrozenFeed, *, epoch: int) -> dict[str, pl.DataFrame]:
     """The rows and labels that a feed gives in an epoch, by task, in the order of the asked ones."""
     starts = dict(zip(feed.asked.labels, [0, *feed.asked.ends[:-1]], strict=True))
     found: dict[str, list[tuple[int, bytes]]] = {task: [] for task in starts}
     for planned in feed.plan(epoch):
         item = feed.load(planned)
-        numbers = item.given.row.numpy() if isinstance(feed, WindowFeed) else planned
+        numbers = item.given.row.numpy() if isinstance(feed, ReadFeed) else planned
         for task, part in item.parts.items():
             own = numbers[part.rows.numpy()]
             found[task] += [(int(row), label.numpy().tobytes()) for row, label in zip(own, part.labels, strict=True)]
@@ -147,7 +147,7 @@ def test_rows_that_get_lost_are_noticed(base: Backbone, log: EventLog, monkeypat
         return shared(rows[np.arange(1, len(rows))], *rest)
 
     monkeypatch.setattr(cut, "shared", losing)
-    with pytest.raises(AssertionError, match="rows of windows and rows of labels differ"):
+    with pytest.raises(AssertionError, match="rows of windows and rows of keys differ"):
         fitted(base, churn(30, active=90), log)
     keys = pl.DataFrame({"user": ["a", "b"]})
     with pytest.raises(AssertionError, match="training rows, label rows and rows of features differ"):
@@ -165,8 +165,7 @@ def test_losses_of_batches_add_up_to_the_mean_over_rows(base: Backbone, log: Eve
     learner = Learner(answerer)
     raw: dict[int, dict[str, float]] = {}
     for size in (48, 100_000):
-        rows = cut.rows_of(course.sequences, asked.keys)
-        feed = WindowFeed(asked, course.sequences, cut.shared(rows, course.sequences, 16), size, None)
+        feed = ReadFeed(asked, course.histories.reading(asked.keys, share=True), size, None)
         learning = replace(feed, seed=0)
         plan = learning.plan(0)
         assert (len(plan) > 4) == (size == 48)
@@ -316,17 +315,17 @@ def test_an_event_at_or_after_at_leaves_the_logit_at_it_unchanged(trunk: Trunk, 
     keys = course.parts[0].labelled.select("user", "at")
 
     def logits(other: EventLog) -> tuple[np.ndarray, int]:
-        sequences = encode(course.base.encoding, other)
-        windows = cut.shared(cut.rows_of(sequences, keys), sequences, course.base.network.length)
+        reading = course.base.body.histories(other).reading(keys, share=True)
+        assert isinstance(reading, EventReading)
         asked = Asked(keys, {"churn": np.zeros((len(keys), 1), np.float32)})
-        feed = WindowFeed(asked, sequences, windows, 10**6, None)
+        feed = ReadFeed(asked, reading, 10**6, None)
         (batch,) = map(feed.load, feed.plan(0))
         assert isinstance(batch, Item)
         with torch.no_grad():
             raw = answerer.raw(answerer(batch.given, batch.beside))["churn_30d"]
         found = np.empty(len(keys))
         found[batch.given.row.numpy()] = raw.numpy()
-        return found, len(windows)
+        return found, len(reading.windows)
 
     before, windows = logits(log)
     assert windows < len(keys) / 2  # they are shared indeed
@@ -353,10 +352,10 @@ def test_the_last_of_many_events_is_what_a_row_is_asked_behind(log: EventLog, ba
     assert isinstance(made.inputs, Answers)
     keys = ONE.cutoffs(task, log)
     asked = labels(task, log, keys).select("user", "at")
-    sequences = encode(base.encoding, log)
-    short = cut.rows_of(sequences, asked).count <= base.network.length // 2
+    histories = base.body.histories(log)
+    short = cut.rows_of(histories.sequences, asked).count <= base.network.length // 2
     assert 0 < short.sum() < len(short)
-    one, other = (answers(made.inputs.answerer, sequences, asked, share=share) for share in (True, False))
+    one, other = (answers(made.inputs.answerer, histories, asked, share=share) for share in (True, False))
     np.testing.assert_allclose(one["churn_30d"].filter(short), other["churn_30d"].filter(short), atol=1e-5, rtol=0)
 
 

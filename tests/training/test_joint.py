@@ -99,7 +99,7 @@ def test_tasks_together_are_fused_one_by_one_on_one_trunk(log: EventLog, whole: 
     told: list[str] = []
     made = finetune_together(untrained(log, before=EARLY), tasks, log, fusion=fusion, split=SPLIT, progress=told.append)
     assert [(each.name, each.task) for each in made] == [("fused", task) for task in tasks]
-    assert sum(line.endswith("joint: labels and sequences") for line in told) == 1
+    assert sum(line.endswith("joint: labels and histories") for line in told) == 1
     networks = set()
     for each in made:
         panel = each.inputs

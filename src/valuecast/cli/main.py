@@ -16,6 +16,9 @@ from valuecast.cli import check, models, networks  # noqa: F401
 from valuecast.cli import search  # noqa: F401
 
 # isort: split
+from valuecast.cli import label  # noqa: F401
+
+# isort: split
 from valuecast.cli import recipes  # noqa: F401
 from valuecast.cli.app import app
 from valuecast.errors import ValuecastError

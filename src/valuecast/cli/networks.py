@@ -1,4 +1,4 @@
-"""Commands about sequence models: pretrain, finetune, survival."""
+"""Commands about sequence models: pretrain, adopt, finetune, survival."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import typer
 from valuecast import moments
 from valuecast.cli.app import TASK, LogPath, app, beside, say
 from valuecast.cli.models import known_before, tell_fitted
-from valuecast.config.learning import Finetuning, Fusion, HeadKind, Pretraining, Size, Trunk, Tuning
+from valuecast.config.learning import Finetuning, Fusion, HeadKind, Pretraining, Size, Trunk, Tuning, usual
+from valuecast.config.text import Pooling, TextModel, Tongue
 from valuecast.errors import ConfigError
 from valuecast.training.processes import rank
 
@@ -24,7 +25,7 @@ Befores = Annotated[
         help="Nothing at or after this moment is read. For several logs give it once, or once for each in their order.",
     ),
 ]
-BackbonePath = Annotated[Path, typer.Argument(metavar="BACKBONE", help="A folder that `pretrain` wrote.")]
+BackbonePath = Annotated[Path, typer.Argument(metavar="BACKBONE", help="A folder that `pretrain` or `adopt` wrote.")]
 SettingsPath = Annotated[
     Path | None,
     typer.Option("--settings", metavar="FILE.toml", help="Further settings, as in a recipe; options override it."),
@@ -104,6 +105,45 @@ def pretrain(
 
 
 @app.command()
+def adopt(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="A Hugging Face encoder or decoder: a folder, package:NAME for an installed package that carries "
+            "weights, or the id of a hub.",
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option(metavar="BACKBONE", help="The folder; a language model that it holds is replaced.")
+    ],
+    language: Annotated[
+        Tongue, typer.Option("--lang", help="In which language histories are told to it: one that it has learned.")
+    ] = "en",
+    tokens: Annotated[int, typer.Option(min=16, metavar="N", help="Tokens of a history, at most.")] = 128,
+    pooling: Annotated[
+        Pooling, typer.Option(help="What is made of its tokens' states; auto: the mean, or the last of a decoder.")
+    ] = "auto",
+) -> None:
+    """Adopt a language model as a backbone: it reads what users did in words.
+
+    It has seen nothing of any shop. Fine-tune it with `finetune BACKBONE LOG --method lora`, or another method but
+    joint and fused; a fusion takes it in as one of its parts in a recipe with [text].
+    """
+    from valuecast import artifact
+    from valuecast.models.neural import require
+
+    require("a language model")
+    from valuecast.models.text import backbone
+
+    artifact.check_replaceable(out, kind=backbone.KIND)
+    made = backbone.TextBackbone.open(TextModel(model, language, tokens, pooling))
+    made.save(out)
+    kind, size, network = made.facts["kind"], made.facts["parameters"], made.network
+    typer.echo(f"wrote {out}: {kind} of {size:,} parameters, states of {network.hidden} numbers ({network.pooling})")
+
+
+@app.command()
 def finetune(
     base: BackbonePath,
     log: LogPath,
@@ -146,7 +186,10 @@ def finetune(
     from valuecast.tasks.splits import TimeSplit
 
     require("fine-tuning")
-    how = _settings(settings, method)
+    from valuecast.models.foundation import load
+
+    foundation = load(base)
+    how = _settings(settings, method, prefix=foundation.body.prefix)
     if head is not None:
         how = replace(how, joint=replace(how.joint, head=head)) if isinstance(how, Fusion) else replace(how, head=head)
     tasks = [parse(text) for text in task]
@@ -156,7 +199,6 @@ def finetune(
     for place in places:
         artifact.check_replaceable(place, kind=predictor.KIND)
 
-    from valuecast.models.backbone import Backbone
     from valuecast.training.course import Options
     from valuecast.training.finetune import finetune_together
 
@@ -167,7 +209,7 @@ def finetune(
         options["fusion"] = how
     else:
         options["settings"] = how
-    made = finetune_together(Backbone.load(base), tasks, known_before(log, before), **options)
+    made = finetune_together(foundation, tasks, known_before(log, before), **options)
     if rank():  # the first process writes
         return
     for place, fitted in zip(places, made, strict=True):
@@ -175,7 +217,7 @@ def finetune(
         tell_fitted(fitted, place)
 
 
-def _settings(path: Path | None, method: Tuning) -> Fusion | Finetuning:
+def _settings(path: Path | None, method: Tuning, *, prefix: str) -> Fusion | Finetuning:
     """Read the settings of a method; keys of the other kind of method are told apart from misspelt ones."""
     from valuecast.config.toml import build, read_toml
     from valuecast.models.registry import FUSED, FUSIONS
@@ -185,7 +227,9 @@ def _settings(path: Path | None, method: Tuning) -> Fusion | Finetuning:
         remedy = "Put it into the table [joint]." if fusing else f"Leave it out, or use --method {FUSED}."
         raise ConfigError(f"'{key}' is no setting of '{method}'", where=str(path), remedy=remedy)
     where = str(path)
-    return build(Fusion, found, where=where) if fusing else build(Finetuning, found, where=where)
+    if fusing:
+        return build(Fusion, found, where=where)
+    return build(Finetuning, found, where=where, usual=usual(prefix + method))
 
 
 @app.command()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import ClassVar, Literal
+from dataclasses import dataclass, fields, replace
+from typing import ClassVar, Final, Literal
 
 from valuecast.errors import ConfigError
 
@@ -167,6 +167,7 @@ class Finetuning:
         vectors: number of prefix or prompt vectors.
         bottleneck: width of an adapter.
         head: ``auto``: a hazard where the question is whether something happens, else what the kind of the task asks.
+        per_user: training rows of each user at most, drawn by chance from all cutoffs; None: every one.
     """
 
     PARTIAL: ClassVar[bool] = True
@@ -177,9 +178,31 @@ class Finetuning:
     vectors: int = 8
     bottleneck: int = 16
     head: HeadKind = "auto"
+    per_user: int | None = None
 
     def __post_init__(self) -> None:
-        _at_least(self, 1, "rank", "layers", "vectors", "bottleneck")
+        _at_least(self, 1, "rank", "layers", "vectors", "bottleneck", "per_user")
+
+
+TEXT: Final = "text-"
+"""What the names of rungs begin with that fine-tune a language model."""
+
+_GENTLE = Optimisation(learning_rate=2e-5, epochs=3, patience=1)
+"""For all weights of a language model: more would make it forget what it knows (Devlin et al. 2019, appendix A.3)."""
+_ADDED = replace(_GENTLE, learning_rate=5e-4)
+_HEADS = Optimisation(epochs=20, patience=3)
+
+
+def usual(rung: str) -> Finetuning:
+    """Return the settings of a method of fine-tuning where nothing else is said.
+
+    A pass of a language model takes a hundred times as long as one of a backbone of events: it has fewer, and one
+    training row of each user.
+    """
+    if not rung.startswith(TEXT):
+        return Finetuning()
+    how = {"frozen": _HEADS, "full": _GENTLE, "last-n": _GENTLE}.get(rung.removeprefix(TEXT), _ADDED)
+    return Finetuning(how, per_user=1)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from valuecast.config.learning import Finetuning, Fusion, Pretraining
+from valuecast.config.learning import Finetuning, Fusion, Pretraining, usual
+from valuecast.config.text import TextModel
 from valuecast.config.toml import build, read_toml
 from valuecast.errors import ConfigError
 
@@ -104,6 +105,7 @@ class Recipe:
         report: what the page shows.
         backbone: how sequence models are pre-trained.
         finetune: how each method fine-tunes: a table for each rung, such as ``[finetune.lora]``.
+        text: the language model that reads histories in words, for rungs whose names begin with ``text-``.
         fusion: what the rung ``fused`` may be made of, and how its joint network learns.
         seed: of everything random.
     """
@@ -119,7 +121,8 @@ class Recipe:
     campaign: Campaign | None = None
     report: Page = Page()
     backbone: Pretraining = Pretraining()
-    finetune: Mapping[str, Finetuning] = field(default_factory=dict)
+    finetune: Mapping[str, Finetuning] = field(default_factory=dict, metadata={"usual": usual})
+    text: TextModel | None = None
     fusion: Fusion = field(default_factory=Fusion)
     seed: int = 0
 

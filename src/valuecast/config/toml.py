@@ -38,7 +38,8 @@ def build(kind: type[T], found: Mapping[str, Any], *, where: str, usual: T | Non
         found: its fields by name; a field that is a dataclass itself is a table.
         where: what it is read from, for messages.
         usual: the values of what ``found`` leaves out, instead of the defaults of ``kind``. A table for a field whose
-            dataclass is ``PARTIAL`` changes what it names of the field's default; any other table replaces it.
+            dataclass is ``PARTIAL`` changes what it names of the field's default; any other table replaces it. The
+            defaults of a mapping's tables depend on their names where the field's metadata has a function ``usual``.
 
     Raises:
         ConfigError: a key is unknown or missing, or a value has another type than the field.
@@ -53,7 +54,8 @@ def build(kind: type[T], found: Mapping[str, Any], *, where: str, usual: T | Non
         if name not in found and name not in values and field.default is MISSING and field.default_factory is MISSING:
             raise ConfigError(f"no '{name}'", where=where, remedy=f"Add {name} = ...")
     for key, value in found.items():
-        values[key] = _value(hints[key], value, where=f"{where}: {key}", usual=values.get(key, known[key].default))
+        default = known[key].metadata.get("usual", values.get(key, known[key].default))
+        values[key] = _value(hints[key], value, where=f"{where}: {key}", usual=default)
     try:
         return kind(**values)
     except ConfigError as error:  # from the dataclass's own check, which knows a field but not where it was read
@@ -79,7 +81,10 @@ def _value(hint: Any, value: Any, *, where: str, usual: Any = None) -> Any:
     if get_origin(hint) is Mapping:
         if not isinstance(value, Mapping):
             raise ConfigError(f"{value!r} is not a table", where=where, remedy="Write it as a TOML table.")
-        return {name: _value(options[1], each, where=f"{where}: {name}") for name, each in value.items()}
+        return {
+            name: _value(options[1], each, where=f"{where}: {name}", usual=usual(name) if callable(usual) else None)
+            for name, each in value.items()
+        }
     if get_origin(hint) is Literal:
         if value not in options:
             raise ConfigError(f"{value!r}", where=where, remedy=f"Use one of: {', '.join(map(str, options))}.")

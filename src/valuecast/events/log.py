@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +128,21 @@ class EventLog:
     def before(self, at: Moment) -> EventLog:
         """Return the log as it was known at ``at``: events earlier than it, and a span that ends there."""
         return self.between(self.span.start, at)
+
+    def asked(self, at: Moment) -> datetime:
+        """Return a moment that one may ask about: the log is known until it.
+
+        Raises:
+            LogError: it is not.
+        """
+        when = moment(at)
+        if when > self.span.until:
+            raise LogError(
+                f"asked about {moments.text(when)}, but the log is known only until {moments.text(self.span.until)}",
+                where=self.origin,
+                remedy="Ingest newer events, or ask about an earlier moment: unknown days would look like silence.",
+            )
+        return when
 
     def between(self, start: Moment, until: Moment) -> EventLog:
         """Return the events in ``[start, until)``; the span shrinks to the part that is known.

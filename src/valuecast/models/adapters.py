@@ -17,9 +17,10 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from valuecast.config.learning import Adaptation, Architecture, Finetuning, Trunk
+from valuecast.config.learning import Adaptation, Finetuning
 from valuecast.errors import FitError
-from valuecast.models.network import Network
+from valuecast.models.network import StateNetwork
+from valuecast.models.trunks import OTHER
 
 _SPREAD = 0.02  # of new vectors, as of the weights of most language models
 _PREFIXED = "valuecast_prefixed"
@@ -53,7 +54,7 @@ _DECODER = _Places(
     fed=("down_proj",),
     attention="self_attn",
 )
-_PLACES: dict[Trunk, _Places] = {
+_PLACES: dict[str, _Places] = {
     "llama": _DECODER,
     "qwen3": _DECODER,
     "gpt2": _Places("mlp", ("c_attn", "c_proj", "c_fc"), ("c_attn",), ("mlp.c_proj",), "attn", transposed=True),
@@ -62,16 +63,20 @@ _PLACES: dict[Trunk, _Places] = {
     ),
     "gru": _Places("mlp", ("up_proj", "down_proj"), (), ("down_proj",)),
 }
+_NAMELESS = ("ia3", "prefix", "adapter")
+"""Methods that must know the names of a model's parts."""
 
 
-def objection(method: Adaptation, architecture: Architecture) -> str | None:
-    """Return why a method cannot change a network of this architecture, or None if it can."""
-    if method == "prefix" and _PLACES[architecture.trunk].attention is None:
-        return f"'{architecture.trunk}' has no attention, before whose keys and values a prefix would stand"
+def objection(method: Adaptation, family: str) -> str | None:
+    """Return why a method cannot change a trunk of this family, or None if it can."""
+    if family == OTHER and method in _NAMELESS:
+        return "the parts of this language model, to some of which it attaches, are not known by their names"
+    if method == "prefix" and _PLACES[family].attention is None:
+        return f"'{family}' has no attention, before whose keys and values a prefix would stand"
     return None
 
 
-def apply(network: Network, method: Adaptation, settings: Finetuning, *, steps: int | None = None) -> None:
+def apply(network: StateNetwork, method: Adaptation, settings: Finetuning, *, steps: int | None = None) -> None:
     """Change a network, in place, into one of which the method's weights train and no others.
 
     ``scratch`` trains what ``full`` trains; new weights are for the caller to draw, as are the seeds of those added.
@@ -85,7 +90,7 @@ def apply(network: Network, method: Adaptation, settings: Finetuning, *, steps: 
     Raises:
         FitError: the method objects to the trunk, or there are fewer layers than should train.
     """
-    why = objection(method, network.architecture)
+    why = objection(method, network.trunk.family)
     if why is not None:
         raise FitError(why, where=method, remedy="Use the method 'prompt', which does the like for every trunk.")
     network.requires_grad_(method in {"full", "scratch"})
@@ -103,22 +108,23 @@ def apply(network: Network, method: Adaptation, settings: Finetuning, *, steps: 
         case "prefix":
             _prefix(network, settings.vectors)
         case "prompt":
+            _check_room(network, settings.vectors)
             network.trunk.prompt = _drawn(settings.vectors, network.hidden)
         case "adapter":
             _bottlenecks(network, settings.bottleneck)
 
 
-def trained(network: Network) -> dict[str, Tensor]:
+def trained(network: StateNetwork) -> dict[str, Tensor]:
     """Return the weights that the method trains, by their names in the ``state_dict``."""
     return {name: weight.detach() for name, weight in network.named_parameters() if weight.requires_grad}
 
 
-def regulariser(network: Network) -> Tensor | None:
+def regulariser(network: StateNetwork) -> Tensor | None:
     """Return what AdaLoRA adds to the loss; None for the other methods."""
     return None if network.allocator is None else network.allocator.penalty()
 
 
-def stepped(network: Network, step: int) -> None:
+def stepped(network: StateNetwork, step: int) -> None:
     """Let AdaLoRA move its ranks; nothing for the other methods.
 
     To be called after each step of the optimiser and before gradients are cleared.
@@ -147,17 +153,16 @@ class Allocator(nn.Module):
     uncertainty: Tensor
     kept: Tensor
 
-    def __init__(self, network: Network, settings: Finetuning, *, steps: int | None) -> None:
+    def __init__(self, network: StateNetwork, settings: Finetuning, *, steps: int | None) -> None:
         super().__init__()
-        places = _PLACES[network.architecture.trunk]
         self._steps = steps
         self._config = AdaLoraConfig(
             init_r=settings.rank + (settings.rank + 1) // 2,
             target_r=settings.rank,
             lora_alpha=2 * settings.rank,
-            lora_dropout=network.architecture.dropout,
-            target_modules=list(places.linear),
-            fan_in_fan_out=places.transposed,
+            lora_dropout=network.dropout,
+            target_modules=_linear(network),
+            fan_in_fan_out=_transposed(network),
             total_step=steps or 1,
             tinit=(steps or 1) // 10,
             tfinal=3 * (steps or 1) // 10,
@@ -243,7 +248,14 @@ def _drawn(*shape: int) -> nn.Parameter:
     return nn.Parameter(torch.randn(*shape) * _SPREAD)
 
 
-def _last(network: Network, layers: int) -> None:
+def _check_room(network: StateNetwork, vectors: int) -> None:
+    room = network.trunk.room
+    if room is not None and vectors > room:
+        what = f"{vectors} vectors before the text, for which this model has {max(room, 0)} places left"
+        raise FitError(what, where="vectors", remedy="Give fewer tokens to the text, or fewer vectors.")
+
+
+def _last(network: StateNetwork, layers: int) -> None:
     blocks = network.trunk.blocks
     if layers > len(blocks):
         what = f"{layers} layers should train, but the trunk has {len(blocks)}"
@@ -253,19 +265,32 @@ def _last(network: Network, layers: int) -> None:
             module.requires_grad_(True)
 
 
-def _lora(network: Network, settings: Finetuning) -> LoraConfig:
-    places = _PLACES[network.architecture.trunk]
+def _linear(network: StateNetwork) -> list[str]:
+    """What LoRA and AdaLoRA add to: names, or ends of names, of layers in the blocks of the trunk."""
+    trunk = network.trunk
+    if trunk.family != OTHER:
+        return list(_PLACES[trunk.family].linear)
+    inside = {module for block in trunk.blocks for module in block.modules() if isinstance(module, nn.Linear)}
+    return [name for name, module in trunk.model.named_modules() if module in inside]
+
+
+def _transposed(network: StateNetwork) -> bool:
+    family = network.trunk.family
+    return family != OTHER and _PLACES[family].transposed
+
+
+def _lora(network: StateNetwork, settings: Finetuning) -> LoraConfig:
     return LoraConfig(
         r=settings.rank,
         lora_alpha=2 * settings.rank,
-        lora_dropout=network.architecture.dropout,
-        target_modules=list(places.linear),
-        fan_in_fan_out=places.transposed,
+        lora_dropout=network.dropout,
+        target_modules=_linear(network),
+        fan_in_fan_out=_transposed(network),
     )
 
 
-def _ia3(network: Network) -> IA3Config:
-    places = _PLACES[network.architecture.trunk]
+def _ia3(network: StateNetwork) -> IA3Config:
+    places = _PLACES[network.trunk.family]
     return IA3Config(
         target_modules=[*places.scaled, *places.fed],
         feedforward_modules=list(places.fed),
@@ -273,17 +298,19 @@ def _ia3(network: Network) -> IA3Config:
     )
 
 
-def _prefix(network: Network, vectors: int) -> None:
-    attention = _PLACES[network.architecture.trunk].attention
+def _prefix(network: StateNetwork, vectors: int) -> None:
+    attention = _PLACES[network.trunk.family].attention
     assert attention is not None
-    heads = network.trunk.model.config.num_attention_heads
+    config = network.trunk.model.config
+    width = getattr(config, "head_dim", None) or network.hidden // config.num_attention_heads
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     for block in network.trunk.blocks:
-        block.get_submodule(attention).add_module("prefix", Prefix(heads, vectors, network.hidden // heads))
+        block.get_submodule(attention).add_module("prefix", Prefix(heads, vectors, width))
     network.trunk.model.set_attn_implementation(_PREFIXED)
 
 
-def _bottlenecks(network: Network, width: int) -> None:
-    place = _PLACES[network.architecture.trunk].feed_forward
+def _bottlenecks(network: StateNetwork, width: int) -> None:
+    place = _PLACES[network.trunk.family].feed_forward
     for block in network.trunk.blocks:
         block.set_submodule(place, Bottleneck(block.get_submodule(place), network.hidden, width))
 

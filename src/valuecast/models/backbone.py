@@ -9,23 +9,20 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import polars as pl
 
 from valuecast import artifact, moments
-from valuecast import columns as c
 from valuecast.config.learning import Architecture
-from valuecast.errors import LogError, ModelError
+from valuecast.errors import ModelError
 from valuecast.events.log import EventLog
 from valuecast.models import network as networks
-from valuecast.models.finetuned import read, windows_of
+from valuecast.models.finetuned import embedded, keys_at
 from valuecast.models.network import Network
+from valuecast.models.reading import EventBody
 from valuecast.models.seen import Seen
 from valuecast.moments import Moment, moment
-from valuecast.sequences import windows as cut
 from valuecast.sequences.common import placed, shop_of
 from valuecast.sequences.encoding import Encoding
-from valuecast.sequences.sequences import encode
 
 KIND: Final = "backbone"
 ENCODING: Final = "encoding.json"
@@ -50,6 +47,11 @@ class Backbone:
     network: Network
     facts: Mapping[str, Any] = field(default_factory=dict)
     seen: tuple[Seen, ...] = ()
+
+    @property
+    def body(self) -> EventBody:
+        """What the network is and reads."""
+        return EventBody(self.architecture, self.encoding)
 
     def at_shop(self, log: EventLog) -> Backbone:
         """Return the backbone as the shop of a log reads it: the weights are the same, amounts are the shop's.
@@ -98,23 +100,12 @@ class Backbone:
             LogError: the log is not known until ``at``, or one of ``users`` has no event before it.
             ModelError: the log lacks a column that was there at pre-training.
         """
-        when = moment(at)
-        if when > log.span.until:
-            raise LogError(
-                f"asked about {moments.text(when)}, but the log is known only until {moments.text(log.span.until)}",
-                where=log.origin,
-                remedy="Ask about an earlier moment, or ingest newer events.",
-            )
+        when = log.asked(at)
         known = log.before(when)
         untold = self.encoding.common and self.encoding.shop is None
-        sequences = encode((self.at_shop(known) if untold else self).encoding, known)
-        names = sequences.users if users is None else pl.Series(sorted(set(users)), dtype=pl.String)
-        keys = pl.DataFrame({c.USER: names}).with_columns(pl.lit(when, dtype=pl.Datetime("us")).alias(c.AT))
-        rows = cut.rows_of(sequences, keys)
-        found = np.empty((len(keys), self.network.hidden), dtype=np.float32)
-        for numbers, states in read(self.network, sequences, windows_of(self.network, sequences, rows, share=False)):
-            found[numbers] = states[:, : self.network.hidden].float().cpu().numpy()
-        return keys.with_columns(pl.Series(f"e{i}", found[:, i]) for i in range(self.network.hidden))
+        histories = (self.at_shop(known) if untold else self).body.histories(known)
+        names = histories.sequences.users if users is None else pl.Series(sorted(set(users)), dtype=pl.String)
+        return embedded(self.network, histories, keys_at(names, when))
 
     def save(self, folder: str | Path) -> None:
         """Write the backbone: a manifest, the encoding, and the network as safetensors.

@@ -6,6 +6,7 @@ import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, cast
@@ -18,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from valuecast import columns as c
-from valuecast.config.learning import Adaptation, Architecture, Finetuning
+from valuecast.config.learning import Adaptation, Finetuning
 from valuecast.config.toml import build as build_settings
 from valuecast.errors import ModelError
 from valuecast.events.log import EventLog
@@ -27,12 +28,9 @@ from valuecast.models import adapters, heads
 from valuecast.models.head_spec import HeadSpec
 from valuecast.models.heads import HIDDEN, Head
 from valuecast.models.inputs import FeatureInputs
-from valuecast.models.network import Network, Tensors
+from valuecast.models.network import StateNetwork
+from valuecast.models.reading import Body, Given, Histories, Reading, body_of
 from valuecast.models.standing import Standing
-from valuecast.sequences import windows as cut
-from valuecast.sequences.encoding import Encoding
-from valuecast.sequences.sequences import Sequences, encode
-from valuecast.sequences.windows import Rows, Windows
 
 WEIGHTS: Final = "weights.safetensors"
 BATCH_EVENTS: Final = 16_384
@@ -46,8 +44,7 @@ class Design:
     """What a fine-tuned network is made of: with its weights, all there is to know of it.
 
     Attributes:
-        architecture: of the network.
-        encoding: what an event is made of.
+        body: what the network is and reads.
         method: how it was fine-tuned, which says what stands in it beside the network.
         settings: of the method.
         heads: what each task's head is, by the name of the task.
@@ -57,8 +54,7 @@ class Design:
         features: what heads read beside the state: engineered features of the same log; None: nothing.
     """
 
-    architecture: Architecture
-    encoding: Encoding
+    body: Body
     method: Adaptation
     settings: Finetuning
     heads: Mapping[str, HeadSpec]
@@ -70,8 +66,7 @@ class Design:
     def to_dict(self) -> dict[str, Any]:
         """Plain data for a manifest."""
         return {
-            "architecture": asdict(self.architecture),
-            "encoding": self.encoding.to_dict(),
+            **self.body.to_dict(),
             "method": self.method,
             "settings": asdict(self.settings),
             "heads": {task: spec.to_dict() for task, spec in self.heads.items()},
@@ -82,11 +77,10 @@ class Design:
         }
 
     @classmethod
-    def from_dict(cls, found: Mapping[str, Any]) -> Design:
-        """Read back what ``to_dict`` wrote."""
+    def from_dict(cls, found: Mapping[str, Any], folder: Path) -> Design:
+        """Read back what ``to_dict`` wrote, and ``Body.save`` beside it."""
         return cls(
-            architecture=Architecture(**found["architecture"]),
-            encoding=Encoding.from_dict(found["encoding"]),
+            body=body_of(found, folder),
             method=found["method"],
             settings=build_settings(Finetuning, found["settings"], where="manifest"),
             heads={task: HeadSpec.from_dict(spec) for task, spec in found["heads"].items()},
@@ -102,7 +96,7 @@ class Answerer(nn.Module):
 
     def __init__(
         self,
-        network: Network,
+        network: StateNetwork,
         specs: Mapping[str, HeadSpec],
         *,
         dropout: float,
@@ -124,14 +118,14 @@ class Answerer(nn.Module):
         """Return the head of a task."""
         return cast(Head, self.heads[self.tasks.index(task)])
 
-    def forward(self, given: Tensors | Tensor, beside: Tensor | None) -> Tensor:
+    def forward(self, given: Given | Tensor, beside: Tensor | None) -> Tensor:
         """Return what heads read of each row.
 
         Args:
             given: histories, or states that the network said of them; shape (R, state_width).
             beside: the features of each row, shape (R, K), NaN where one is missing; None where heads read none.
         """
-        state: Tensor = self.network.at(self.network(given), given) if isinstance(given, Tensors) else given
+        state: Tensor = given if isinstance(given, Tensor) else self.network.at(self.network(given), given)
         if self.standing is None:
             return state
         assert beside is not None
@@ -151,35 +145,34 @@ def place() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def windows_of(network: Network, sequences: Sequences, rows: Rows, *, share: bool) -> Windows:
-    """Cut the windows in which rows are answered.
-
-    Args:
-        network: says how long they are.
-        sequences: the histories.
-        rows: what is asked.
-        share: whether rows of one user may share a window, as in training; a trunk that looks both ways never does.
-    """
-    if share and network.causal:
-        return cut.shared(rows, sequences, network.length)
-    return cut.latest(rows, sequences, network.length)
-
-
 @torch.no_grad()
-def read(network: Network, sequences: Sequences, windows: Windows) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
+def read(network: StateNetwork, reading: Reading) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
     """Yield, batch by batch, the numbers of rows and what heads read of them, in evaluation mode."""
     device = place()
     network = network.to(device).eval()
-    for chosen in cut.bucketed(windows, BATCH_EVENTS):
-        batch = cut.batch(sequences, windows, chosen)
-        tensors = Tensors.of(batch).to(device)
-        yield batch.row, network.at(network(tensors), tensors)
+    for item in reading.plan(BATCH_EVENTS):
+        batch = reading.load(item)
+        given = batch.to(device)
+        yield batch.row.numpy(), network.at(network(given), given)
+
+
+def keys_at(users: pl.Series, at: datetime) -> pl.DataFrame:
+    """Return keys ``user, at`` of users at one moment."""
+    return pl.DataFrame({c.USER: users}).with_columns(pl.lit(at, dtype=pl.Datetime("us")).alias(c.AT))
+
+
+def embedded(network: StateNetwork, histories: Histories, keys: pl.DataFrame) -> pl.DataFrame:
+    """Return the state that the history of each key ``user, at`` leaves, as ``Backbone.embed`` does."""
+    found = np.empty((len(keys), network.hidden), dtype=np.float32)
+    for numbers, states in read(network, histories.reading(keys, share=False)):
+        found[numbers] = states[:, : network.hidden].float().cpu().numpy()
+    return keys.with_columns(pl.Series(f"e{i}", found[:, i]) for i in range(network.hidden))
 
 
 @torch.no_grad()
 def answers(
     answerer: Answerer,
-    sequences: Sequences,
+    histories: Histories,
     keys: pl.DataFrame,
     *,
     share: bool = False,
@@ -189,16 +182,14 @@ def answers(
 
     Args:
         answerer: the network and its heads.
-        sequences: the histories.
+        histories: of the log that is asked about.
         keys: what is asked.
-        share: see ``windows_of``.
+        share: see ``Histories.reading``.
         beside: the features of each key, where heads read them; shape (keys, K).
     """
-    rows = cut.rows_of(sequences, keys)
     answerer.to(place()).eval()
     found: dict[str, NDArray[np.float64]] = {}
-    network = answerer.network
-    for numbers, states in read(network, sequences, windows_of(network, sequences, rows, share=share)):
+    for numbers, states in read(answerer.network, histories.reading(keys, share=share)):
         own = None if beside is None else torch.from_numpy(beside[numbers]).to(states.device)
         for target, values in answerer.raw(answerer(states, own)).items():
             found.setdefault(target, np.full(len(keys), np.nan))[numbers] = values.double().cpu().numpy()
@@ -221,7 +212,7 @@ class Answers:
         """Return ``table`` where the features are there already, as ``FeatureInputs.table`` made them."""
         ordered = keys.select(c.KEY).sort(c.AT, c.USER)
         beside = None if features is None else matrix(features)
-        return answers(self.answerer, encode(self.design.encoding, _asked(log, ordered)), ordered, beside=beside)
+        return answers(self.answerer, self.design.body.histories(_asked(log, ordered)), ordered, beside=beside)
 
     @torch.no_grad()
     def survival(self, log: EventLog, keys: pl.DataFrame, days: Sequence[float]) -> NDArray[np.float64]:
@@ -231,12 +222,12 @@ class Answers:
             ModelError: the head is no hazard, or a number of days is beyond what it has seen.
         """
         hazard = self.hazard
-        sequences = encode(self.design.encoding, log)
-        rows, features = cut.rows_of(sequences, keys), self.design.features
+        reading = self.design.body.histories(log).reading(keys, share=False)
+        features = self.design.features
         beside = keys.join(features.table(log, keys), on=list(c.KEY), maintain_order="left") if features else None
         network = self.answerer.to(place()).eval().network
         found = np.empty((len(keys), len(days)))
-        for numbers, states in read(network, sequences, windows_of(network, sequences, rows, share=False)):
+        for numbers, states in read(network, reading):
             own = None if beside is None else torch.from_numpy(matrix(beside)[numbers]).to(states.device)
             known = self.answerer(states, own)
             found[numbers] = hazard.survival(hazard(known), days).double().cpu().numpy()
@@ -272,13 +263,14 @@ class Answers:
 
     def save(self, folder: Path) -> None:
         """Write the weights, those of the network and of what the method put into it alike."""
+        self.design.body.save(folder)
         save_file(_tensors(self.answerer), folder / WEIGHTS)
 
     @classmethod
     def load(cls, found: Mapping[str, Any], folder: Path) -> Answers:
         """Read back what ``to_dict`` and ``save`` wrote."""
-        design = Design.from_dict(found)
-        network = Network(design.architecture, design.encoding)
+        design = Design.from_dict(found, folder)
+        network = design.body.network()
         adapters.apply(network, design.method, design.settings)
         standing = Standing(len(design.features.features.features)) if design.features else None
         answerer = Answerer(

@@ -16,7 +16,7 @@ from valuecast.errors import FitError
 from valuecast.tasks import Task
 from valuecast.tasks.labels import DAYS, KNOWN, SEEN
 
-Family = Literal["bernoulli", "hazard", "spend", "normal"]
+Family = Literal["bernoulli", "hazard", "spend", "normal", "categorical"]
 Doubles = NDArray[np.float64]
 
 INTERVALS: Final = 12
@@ -33,8 +33,8 @@ class HeadSpec:
 
     Attributes:
         kind: the distribution.
-        targets: names, the shortest horizon first.
-        days: horizon of each target.
+        targets: names, the shortest horizon first; categorical: of the classes.
+        days: horizon of each target; categorical: none.
         start: the parameters that fit the training labels best without knowing anything of a row; where they begin.
         happens: hazard: whether a target is that the event happens, or that it stays away.
         edges: hazard: ends of the intervals in days, rising; each horizon is one of them.
@@ -64,6 +64,17 @@ class HeadSpec:
             name: tuple(value) if isinstance(value, list) else value for name, value in found.items()
         }
         return cls(**read)
+
+
+def classes_of(labels: NDArray[np.float64], names: Sequence[str]) -> HeadSpec:
+    """Return the head of a label that is one of several classes.
+
+    Args:
+        labels: of training rows: numbers of classes, from 0; shape (R,).
+        names: of all classes.
+    """
+    counts = np.bincount(labels.astype(np.int64), minlength=len(names)) + 0.5
+    return HeadSpec("categorical", tuple(names), (), start=_floats(np.log(counts / counts.sum())))
 
 
 def needs_waits(task: Task, *, kind: HeadKind = "auto") -> bool:

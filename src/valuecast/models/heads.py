@@ -23,13 +23,27 @@ from valuecast.models.head_spec import (
     Doubles,
     Family,
     HeadSpec,
+    classes_of,
     labels_of,
     needs_waits,
     parts_before,
     spec_of,
 )
 
-__all__ = ["Bernoulli", "Hazard", "Head", "HeadSpec", "Normal", "Spend", "build", "labels_of", "needs_waits", "spec_of"]
+__all__ = [
+    "Bernoulli",
+    "Categorical",
+    "Hazard",
+    "Head",
+    "HeadSpec",
+    "Normal",
+    "Spend",
+    "build",
+    "classes_of",
+    "labels_of",
+    "needs_waits",
+    "spec_of",
+]
 
 HIDDEN: Final = 256
 """Width of a head's tower."""
@@ -47,7 +61,13 @@ def build(spec: HeadSpec, width: int, *, dropout: float = 0.1, hidden: int = HID
         hidden: width of the tower, unless its input is narrower.
         members: how many there are, whose answers are averaged.
     """
-    kinds: dict[Family, type[Head]] = {"bernoulli": Bernoulli, "hazard": Hazard, "spend": Spend, "normal": Normal}
+    kinds: dict[Family, type[Head]] = {
+        "bernoulli": Bernoulli,
+        "hazard": Hazard,
+        "spend": Spend,
+        "normal": Normal,
+        "categorical": Categorical,
+    }
     drawn = [kinds[spec.kind](spec, width, dropout=dropout, hidden=hidden) for _ in range(members)]
     return drawn[0] if members == 1 else Ensemble(spec, drawn)
 
@@ -248,6 +268,18 @@ class Normal(Head):
     def raw(self, params: Tensor) -> Tensor:
         """Expected amount of each target."""
         return params[:, ::2] * self.scale + self.centre
+
+
+class Categorical(Head):
+    """One of several classes: a logarithm of the odds for each."""
+
+    def loss(self, params: Tensor, labels: Tensor) -> Tensor:
+        """Cross-entropy of numbers of classes, shape (R,) or (R, 1); the mean over rows."""
+        return functional.cross_entropy(params, labels.reshape(len(params)).long())
+
+    def raw(self, params: Tensor) -> Tensor:
+        """Logarithm of the probability of each class."""
+        return functional.log_softmax(params, dim=1)
 
 
 class Ensemble(Head):

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from valuecast.config.learning import Architecture
-from valuecast.models.trunks import SIZES, Trunk, WindowDropout, length_of
+from valuecast.models.trunks import SIZES, Layered, Trunk, WindowDropout, length_of
 from valuecast.sequences import clock
 from valuecast.sequences.batch import Batch
 from valuecast.sequences.encoding import Encoding
@@ -139,29 +139,52 @@ class Clock(nn.Module):
         return torch.cat([self.piecewise(times[:, : self.numbers]), times], dim=-1)
 
 
-class Network(nn.Module):
+class StateNetwork(nn.Module):
+    """What heads stand on: a trunk that reads histories, and the state that it leaves of each.
+
+    ``network(batch)`` gives the states of what is read, ``network.at(states, batch)`` what a head reads of each row.
+
+    Attributes:
+        trunk: of events or of tokens.
+        hidden: width of the state of an event or token.
+        state_width: width of what a head reads.
+        dropout: share of the activations that are dropped in training.
+        allocator: of ranks, once AdaLoRA has been applied.
+    """
+
+    trunk: Layered
+
+    def __init__(self, *, hidden: int, dropout: float) -> None:
+        super().__init__()
+        self.hidden = self.state_width = hidden
+        self.dropout = dropout
+        self.allocator: Allocator | None = None
+
+    def at(self, states: Tensor, batch: Any) -> Tensor:
+        """Return what a head reads for each row; shape (R, state_width)."""
+        raise NotImplementedError
+
+
+class Network(StateNetwork):
     """Event encoder and trunk.
 
     Attributes:
         architecture: what it was built from.
-        allocator: of ranks, once AdaLoRA has been applied.
-        hidden: width of the state of an event.
         length: how many events it sees at most.
-        state_width: width of what a head reads.
         causal: whether one pass serves many moments: the state of an event depends on no later one.
     """
 
+    trunk: Trunk
+
     def __init__(self, architecture: Architecture, encoding: Encoding) -> None:
-        super().__init__()
+        super().__init__(hidden=SIZES[architecture.size].hidden, dropout=architecture.dropout)
         self.architecture = architecture
         self.encoder = EventEncoder(architecture, encoding)
         self.trunk = Trunk(architecture)
         self.clock = Clock(encoding)
-        self.hidden = SIZES[architecture.size].hidden
         self.length = length_of(architecture)
         self.state_width = self.hidden + self.clock.width
         self.causal = self.trunk.causal
-        self.allocator: Allocator | None = None
 
     def forward(self, batch: Tensors) -> Tensor:
         """Return the state of each event; shape (B, L, hidden)."""
@@ -174,8 +197,8 @@ class Network(nn.Module):
         return torch.cat([latest, self.clock(batch.clock).to(latest.dtype)], dim=-1)
 
 
-def layers(network: Network) -> list[list[nn.Parameter]]:
-    """Every parameter once, in groups bottom up: the event encoder, each block, and the final norm, if there is one."""
+def layers(network: StateNetwork) -> list[list[nn.Parameter]]:
+    """Every parameter once, in groups bottom up: what is below the blocks, each block, and a final norm if there is one."""
     above = [*network.trunk.blocks, *([network.trunk.final] if network.trunk.final is not None else [])]
     groups = [list(module.parameters()) for module in above]
     seen = {id(parameter) for group in groups for parameter in group}

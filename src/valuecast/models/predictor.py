@@ -14,7 +14,7 @@ import polars as pl
 
 from valuecast import artifact, moments
 from valuecast import columns as c
-from valuecast.errors import LogError, ModelError
+from valuecast.errors import ModelError
 from valuecast.events.log import EventLog
 from valuecast.models import inputs as inputs_module
 from valuecast.models import registry
@@ -127,13 +127,7 @@ class Predictor:
 
     def raw(self, log: EventLog, *, at: Moment, users: Sequence[str] | None = None) -> pl.DataFrame:
         """``predict``, and the raw score that ranking metrics use in the column ``raw``."""
-        at = moment(at)
-        if at > log.span.until:
-            raise LogError(
-                f"asked about {moments.text(at)}, but the log is known only until {moments.text(log.span.until)}",
-                where=log.origin,
-                remedy="Ingest newer events, or ask about an earlier moment: unknown days would look like silence.",
-            )
+        at = log.asked(at)
         keys = eligible(self.task, log.before(at), [at])
         if users is not None:
             keys = keys.filter(pl.col(c.USER).is_in(list(users)))

@@ -34,6 +34,23 @@ ADAPTATIONS: dict[str, Adapted] = {
     )
 }
 
+TEXTS: dict[str, Adapted] = {
+    method.name: method
+    for method in (
+        Adapted("text-scratch", Text("Language model, from scratch", "语言模型（从零训练）")),
+        Adapted("text-frozen", Text("Language model, only heads trained", "语言模型（只训练预测头）")),
+        Adapted("text-last-n", Text("Language model, last layers trained", "语言模型（微调末几层）")),
+        Adapted("text-full", Text("Language model, fully fine-tuned", "语言模型（全量微调）")),
+        Adapted("text-lora", Text("Language model, LoRA", "语言模型（LoRA 微调）")),
+        Adapted("text-adalora", Text("Language model, AdaLoRA", "语言模型（AdaLoRA 微调）")),
+        Adapted("text-ia3", Text("Language model, IA3", "语言模型（IA3 微调）")),
+        Adapted("text-prefix", Text("Language model, prefix tuning", "语言模型（前缀微调）")),
+        Adapted("text-prompt", Text("Language model, prompt tuning", "语言模型（提示微调）")),
+        Adapted("text-adapter", Text("Language model, adapters", "语言模型（适配器微调）")),
+    )
+}
+"""A language model that reads histories in words, by the way in which it is fine-tuned."""
+
 JOINT: Final = "joint"
 FUSED: Final = "fused"
 
@@ -45,9 +62,9 @@ FUSIONS: dict[str, Adapted | Blended] = {
     )
 }
 
-METHODS: dict[str, Method | Adapted | Blended] = {**BASELINES, **ADAPTATIONS, **FUSIONS}
-NEURAL: Final = frozenset({*ADAPTATIONS, *FUSIONS})
-"""Methods that learn from a backbone."""
+METHODS: dict[str, Method | Adapted | Blended] = {**BASELINES, **ADAPTATIONS, **TEXTS, **FUSIONS}
+NEURAL: Final = frozenset({*ADAPTATIONS, *TEXTS, *FUSIONS})
+"""Methods that learn from a backbone, or from a language model."""
 
 
 def check(name: str) -> None:

@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 from scipy.special import logit
 
 from valuecast import columns as c
-from valuecast import moments
-from valuecast.errors import LogError, ModelError
+from valuecast.errors import ModelError
 from valuecast.events.log import EventLog
 from valuecast.models.predictor import Predictor
-from valuecast.moments import Moment, moment
+from valuecast.moments import Moment
 from valuecast.tasks.labels import eligible
 
 if TYPE_CHECKING:
@@ -47,13 +46,7 @@ def survival(predictor: Predictor, log: EventLog, *, at: Moment, days: Sequence[
         LogError: the log is not known until ``at``.
         TaskError: nobody is eligible.
     """
-    when = moment(at)
-    if when > log.span.until:
-        raise LogError(
-            f"asked about {moments.text(when)}, but the log is known only until {moments.text(log.span.until)}",
-            where=log.origin,
-            remedy="Ingest newer events, or ask about an earlier moment.",
-        )
+    when = log.asked(at)
     inputs: Answers = predictor.inputs  # type: ignore[assignment]
     if not hasattr(inputs, "hazard"):
         raise ModelError(

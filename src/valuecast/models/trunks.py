@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -52,6 +52,8 @@ SIZES: dict[Size, Shape] = {
 
 _PLACES = {"gpt2": ("h", "ln_f"), "bert": ("encoder.layer", None)}
 """Blocks and final norm, where their names are not ``layers`` and ``norm``."""
+OTHER: Final = "other"
+"""The family of language models whose inner names are not known here."""
 
 
 def length_of(architecture: Architecture) -> int:
@@ -77,33 +79,29 @@ class WindowDropout(nn.Module):
         return states * kept.div_(1 - self.share)
 
 
-class Trunk(nn.Module):
-    """A Hugging Face model that reads vectors of events instead of tokens.
+class Layered(nn.Module):
+    """A Hugging Face model whose layers methods of fine-tuning can find.
 
     Attributes:
-        model: the Hugging Face model, without its vocabulary.
-        causal: whether a state depends on no later event.
-        rotary: whether positions are days.
-        recurrent: whether it reads events in turn, without positions or attention.
-        prompt: vectors that stand before the events, if prompt tuning has put them there; shape (vectors, hidden).
+        model: the Hugging Face model.
+        family: models of one family have the same names inside.
+        causal: whether a state depends on nothing later.
+        prompt: vectors that stand before all others, if prompt tuning has put them there; shape (vectors, hidden).
+        room: how many such vectors the model can place before the longest history; None: as many as one likes.
     """
 
-    def __init__(self, architecture: Architecture) -> None:
+    room: int | None = None
+
+    def __init__(self, model: PreTrainedModel, *, family: str, causal: bool) -> None:
         super().__init__()
-        self.model = _BUILDERS[architecture.trunk](architecture, SIZES[architecture.size])
-        if architecture.checkpointing:
-            self.model.activation_checkpointing_enable({"use_reentrant": False})
-        if architecture.trunk != "gru":
-            self.model.set_input_embeddings(None)  # type: ignore[arg-type]  # events have no vocabulary of their own
-        self.causal = architecture.trunk != "bert"
-        self.rotary = architecture.trunk in {"llama", "qwen3"}
-        self.recurrent = architecture.trunk == "gru"
+        self.model, self.family, self.causal = model, family, causal
         self.prompt: nn.Parameter | None = None
-        self._places = _PLACES.get(architecture.trunk, ("layers", "norm"))
 
     @property
     def blocks(self) -> list[nn.Module]:
         """The repeated layers, bottom up."""
+        if self.family == OTHER:
+            return list(max(self._lists(), key=len).children())
         return list(self.model.get_submodule(self._places[0]).children())
 
     @property
@@ -111,6 +109,32 @@ class Trunk(nn.Module):
         """The norm above the last block, where there is one."""
         place = self._places[1]
         return None if place is None else self.model.get_submodule(place)
+
+    @property
+    def _places(self) -> tuple[str, str | None]:
+        return ("", None) if self.family == OTHER else _PLACES.get(self.family, ("layers", "norm"))
+
+    def _lists(self) -> list[nn.ModuleList]:
+        return [module for module in self.model.modules() if isinstance(module, nn.ModuleList)]
+
+
+class Trunk(Layered):
+    """A model that reads vectors of events instead of tokens, and has no vocabulary.
+
+    Attributes:
+        rotary: whether positions are days.
+        recurrent: whether it reads events in turn, without positions or attention.
+    """
+
+    def __init__(self, architecture: Architecture) -> None:
+        trunk = architecture.trunk
+        super().__init__(_BUILDERS[trunk](architecture, SIZES[architecture.size]), family=trunk, causal=trunk != "bert")
+        if architecture.checkpointing:
+            self.model.activation_checkpointing_enable({"use_reentrant": False})
+        if architecture.trunk != "gru":
+            self.model.set_input_embeddings(None)  # type: ignore[arg-type]  # events have no vocabulary of their own
+        self.rotary = architecture.trunk in {"llama", "qwen3"}
+        self.recurrent = architecture.trunk == "gru"
 
     def forward(self, vectors: Tensor, mask: Tensor, days: Tensor) -> Tensor:
         """Return a state for each event.

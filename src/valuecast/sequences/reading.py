@@ -79,20 +79,20 @@ def read(encoding: Encoding, log: EventLog, lines: ir.Table) -> Events:
 
 
 def _events(encoding: Encoding, lines: pl.DataFrame) -> Events:
-    new_user = _changes(lines, [c.USER])
-    new_event = _changes(lines, list(_MOMENT)) if encoding.grouped else np.ones(len(lines), np.bool_)
+    new_user = changes(lines, [c.USER])
+    new_event = changes(lines, list(_MOMENT)) if encoding.grouped else np.ones(len(lines), np.bool_)
     first = np.flatnonzero(new_event)
     opens = new_user[first]
     time = lines[c.TIME].dt.epoch("us").to_numpy()[first]
     numbers = np.empty((len(first), len(encoding.numbers)), np.float32)
     for i, number in enumerate(encoding.numbers):
         if number.name == LINES:
-            numbers[:, i] = _lengths(first, len(lines))
+            numbers[:, i] = lengths(first, len(lines))
         elif number.name == GAP:
             numbers[:, i] = np.where(opens, np.nan, np.diff(time, prepend=time[:1]) / DAY)
         else:
             unit = encoding.shop.amount if encoding.shop and number.name == c.AMOUNT else 1.0
-            numbers[:, i] = _folded(lines[number.name], first, mean=number.name != c.AMOUNT) / unit
+            numbers[:, i] = folded(lines[number.name], first, mean=number.name != c.AMOUNT) / unit
     coded = _coded(encoding, lines)
     if encoding.grouped:
         event = np.cumsum(new_event) - 1
@@ -105,10 +105,10 @@ def _events(encoding: Encoding, lines: pl.DataFrame) -> Events:
         known = coded >= 0
         per_event, codes = known.sum(axis=1, dtype=np.int64), coded[known]
         weights = np.ones(len(codes), np.float32)
-    return Events(_lengths(np.flatnonzero(opens), len(first)), time, numbers, per_event, codes, weights)
+    return Events(lengths(np.flatnonzero(opens), len(first)), time, numbers, per_event, codes, weights)
 
 
-def _changes(lines: pl.DataFrame, names: list[str]) -> NDArray[np.bool_]:
+def changes(lines: pl.DataFrame, names: list[str]) -> NDArray[np.bool_]:
     """Return where a line differs from the one before it; the first one does."""
     differs = [pl.col(name).ne_missing(pl.col(name).shift()) for name in names]
     changed: NDArray[np.bool_] = lines.select(pl.any_horizontal(differs)).to_series().to_numpy(writable=True)
@@ -116,11 +116,12 @@ def _changes(lines: pl.DataFrame, names: list[str]) -> NDArray[np.bool_]:
     return changed
 
 
-def _lengths(first: NDArray[np.int64], total: int) -> NDArray[np.int64]:
+def lengths(first: NDArray[np.int64], total: int) -> NDArray[np.int64]:
+    """Return the lengths of runs from where each begins, of so many in all."""
     return np.diff(first, append=total)
 
 
-def _folded(values: pl.Series, first: NDArray[np.int64], *, mean: bool) -> NDArray[np.float64]:
+def folded(values: pl.Series, first: NDArray[np.int64], *, mean: bool) -> NDArray[np.float64]:
     """Add up, or average, the known values of the lines of each event; NaN where none is known.
 
     What is beyond the largest exact number counts as it (see ``valuecast.events.exact``). Lines are in a fixed order,

@@ -129,7 +129,7 @@ def covering(sequences: Sequences, length: int, *, users: NDArray[np.bool_] | No
     if users is not None:
         number = np.where(users, number, 0)
     user = np.repeat(np.arange(len(events)), number)
-    start = _ranges(np.zeros_like(number), number) * stride
+    start = ranges(np.zeros_like(number), number) * stride
     end = np.minimum(start + length, events[user])
     none = np.zeros(0, np.int64)
     return Windows(user, sequences.starts[user] + start, sequences.starts[user] + end, none, Rows(*[none] * 4))
@@ -147,13 +147,27 @@ def bucketed(windows: Windows, events: int, rng: np.random.Generator | None = No
     Returns:
         Numbers of windows, each in exactly one batch.
     """
-    length = windows.end - windows.start
-    pools = [np.arange(len(windows))] if rng is None else _pools(rng.permutation(len(windows)), length, events)
+    return by_length(windows.end - windows.start, events, rng)
+
+
+def by_length(length: IntArray, total: int, rng: np.random.Generator | None = None) -> list[IntArray]:
+    """Put what is of similar length together in batches, which are padded to the longest in each.
+
+    Args:
+        length: of each, one or more; shape (N,), int64.
+        total: length of a batch, padding included, at most; what is longer is alone.
+        rng: shuffles them, of which so many as fill 32 batches are then sorted by length, and the order of batches;
+            None: all are sorted, the longest come first.
+
+    Returns:
+        Their numbers, each in exactly one batch.
+    """
+    pools = [np.arange(len(length))] if rng is None else _pools(rng.permutation(len(length)), length, total)
     batches = []
     for pool in pools:
         order, done = pool[np.argsort(-length[pool], kind="stable")], 0
         while done < len(order):
-            size = max(events // int(length[order[done]]), 1)
+            size = max(total // int(length[order[done]]), 1)
             batches.append(order[done : done + size])
             done += size
     if rng is not None:
@@ -178,10 +192,10 @@ def batch(sequences: Sequences, windows: Windows, chosen: IntArray) -> Batch:
     first = sequences.edges[real]
     size = np.zeros(mask.shape, np.int64)
     size[mask] = sequences.edges[real + 1] - first
-    places = _ranges(first, size[mask])
+    places = ranges(first, size[mask])
     per_window = np.searchsorted(windows.row_of, chosen)
     answered = np.searchsorted(windows.row_of, chosen, side="right") - per_window
-    rows = windows.rows[_ranges(per_window, answered)]
+    rows = windows.rows[ranges(per_window, answered)]
     row_window = np.repeat(np.arange(len(chosen)), answered)
     row_last = sequences.starts[rows.user] + rows.count - 1
     return Batch(
@@ -215,13 +229,13 @@ def _past(sequences: Sequences, rows: Rows) -> Past:
     return Past(first, sequences.time[end - 1], rows.count, last_of, count_of)
 
 
-def _pools(order: IntArray, length: IntArray, events: int) -> list[IntArray]:
-    """Windows that come by chance in pools of about 32 batches.
+def _pools(order: IntArray, length: IntArray, total: int) -> list[IntArray]:
+    """What comes by chance in pools of about 32 batches.
 
-    Sorting all windows would put those with the shortest histories into batches of their own, whose gradients pull
+    Sorting all would put those with the shortest histories into batches of their own, whose gradients pull
     towards customers of one kind.
     """
-    pool = np.cumsum(length[order]) // (_POOL * events)
+    pool = np.cumsum(length[order]) // (_POOL * total)
     return np.split(order, np.flatnonzero(np.diff(pool)) + 1)
 
 
@@ -260,7 +274,7 @@ def _windows(sequences: Sequences, rows: Rows, start: IntArray, *, same: NDArray
     return found
 
 
-def _ranges(start: IntArray, size: IntArray) -> IntArray:
+def ranges(start: IntArray, size: IntArray) -> IntArray:
     """Return ``start[0], start[0] + 1, ...``, ``size[0]`` of them, then those of the next, and so on."""
     ends = np.cumsum(size)
     return np.arange(ends[-1] if len(ends) else 0) + np.repeat(start - ends + size, size)

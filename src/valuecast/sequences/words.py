@@ -8,10 +8,10 @@ from typing import Final
 
 import polars as pl
 
-_UNSPACED: Final = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
+UNSPACED: Final = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
 """Scripts that put no spaces between words."""
-_WORD: Final = rf"[{_UNSPACED}]+|\b[\p{{L}}\p{{M}}--[{_UNSPACED}]]{{2,}}\b"
-_RUN: Final = rf"^[{_UNSPACED}]{{2,}}$"
+_WORD: Final = rf"[{UNSPACED}]+|\b[\p{{L}}\p{{M}}--[{UNSPACED}]]{{2,}}\b"
+_RUN: Final = rf"^[{UNSPACED}]{{2,}}$"
 
 
 def joined(table: pl.DataFrame, columns: Sequence[str]) -> pl.Series:

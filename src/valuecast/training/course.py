@@ -12,25 +12,26 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypedDict, Unpack, cast
 
+import numpy as np
 import polars as pl
 import torch
 
 from valuecast import columns as c
 from valuecast import moments
-from valuecast.config.learning import Adaptation, Finetuning, Fusion, Tuning
+from valuecast.config.learning import Adaptation, Finetuning, Fusion, Tuning, usual
 from valuecast.errors import ConfigError, FitError, TaskError
 from valuecast.events.log import EventLog
 from valuecast.models import adapters
-from valuecast.models.backbone import Backbone
 from valuecast.models.column import Column
 from valuecast.models.finetuned import Answerer, Answers, Design, answers
+from valuecast.models.foundation import Foundation
 from valuecast.models.head_spec import HeadSpec, labels_of, spec_of
 from valuecast.models.model import Choice
-from valuecast.models.network import Network, layers
+from valuecast.models.network import StateNetwork, layers
 from valuecast.models.predictor import Head, Predictor
+from valuecast.models.reading import Histories
 from valuecast.models.registry import FUSED, FUSIONS, JOINT
 from valuecast.models.standing import Standing
-from valuecast.sequences.sequences import Sequences
 from valuecast.tasks import Task
 from valuecast.tasks.splits import Round, Split, TimeSplit, UserSplit
 from valuecast.training.beside import Beside
@@ -83,37 +84,40 @@ def check_options(options: Options) -> None:
         raise ConfigError(f"'{method}' has no use for it", where=other, remedy=f"Give '{used}', or leave it out.")
 
 
-def prepare(base: Backbone, tasks: Sequence[Task], log: EventLog, **options: Unpack[Options]) -> Course:
+def prepare(base: Foundation, tasks: Sequence[Task], log: EventLog, **options: Unpack[Options]) -> Course:
     """Check what is asked of one network, and collect what it needs; see ``finetune_together``.
 
     Here the method is ``full`` by default; ``fused`` is made of several networks and other models.
     """
-    name = options.setdefault("method", "full")
+    way = options.setdefault("method", "full")
     check_options(options)
-    fusion = options.get("fusion", Fusion()) if name == JOINT else None
-    method = fusion.trunk if fusion else cast(Adaptation, name)
-    settings = fusion.joint if fusion else options.get("settings", Finetuning())
+    fusion = options.get("fusion", Fusion()) if way == JOINT else None
+    if fusion and base.body.prefix:
+        raise ConfigError(f"'{way}' is of a backbone of events", where="method", remedy="Use 'lora', or 'frozen'.")
+    method = fusion.trunk if fusion else cast(Adaptation, way)
+    name = base.body.prefix + way
+    settings = fusion.joint if fusion else options.get("settings", usual(name))
     split, tables = options.get("split", TimeSplit()), options.get("tables", Tables())
     folder, say = options.get("folder"), options.get("progress", _silent)
-    if objection := adapters.objection(method, base.architecture):
+    if objection := adapters.objection(method, base.network.trunk.family):
         raise FitError(objection, where=f"method '{method}'", remedy="Choose another method, or another trunk.")
     if len({task.name for task in tasks}) < len(tasks):
         raise TaskError("two tasks have one name", where="tasks of one trunk", remedy="Give each a name of its own.")
     rounds = rounds_for(base, tasks, log, split, tables=tables)
     base = base.at_shop(log.before(rounds[-1].known))
-    say(f"{name}: labels and sequences")
-    sequences = tables.sequences(base.encoding, log, folder=folder and apart(folder / "sequences"))
+    say(f"{name}: labels and histories")
+    histories = base.body.histories(log, encode=tables.sequences, folder=folder and apart(folder / "sequences"))
     parts = tuple(TaskRows.of(task, log, split, tables=tables, settings=settings) for task in tasks)
     beside = Beside.of(fusion, parts, log, rounds, tables=tables) if fusion else None
     seed = options.get("seed", 0)
-    return Course(base, name, method, settings, log, split, rounds, parts, sequences, beside, seed, folder, say)
+    return Course(base, name, method, settings, log, split, rounds, parts, histories, beside, seed, folder, say)
 
 
 @dataclass(frozen=True)
 class Course:
     """A fine-tuning that is ready to run."""
 
-    base: Backbone
+    base: Foundation
     name: str
     method: Adaptation
     settings: Finetuning
@@ -121,7 +125,7 @@ class Course:
     split: Split
     rounds: tuple[Round, ...]
     parts: tuple[TaskRows, ...]
-    sequences: Sequences
+    histories: Histories
     beside: Beside | None
     seed: int
     folder: Path | None
@@ -138,7 +142,7 @@ class Course:
             history = history or own
             self._judge(stage, made, judged)
         assert history is not None
-        every = tuple(pl.repeat(True, len(part.labelled), eager=True) for part in self.parts)
+        every = tuple(self._few(part, pl.repeat(True, len(part.labelled), eager=True)) for part in self.parts)
         last = Stage("refit", every)
         made, _ = self.train(last, chosen=history)
         raw = self._raw(made, every, share=True)
@@ -193,7 +197,7 @@ class Course:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             network, frozen = self._network(), self.method == "frozen"
-            give = partial(feed, network, self.sequences, batch_events=how.batch_events, frozen=frozen)
+            give = partial(feed, network, self.histories, batch_events=how.batch_events, frozen=frozen)
             first, judge = give(asked, seed=self.seed), give(held, seed=None) if held else None
             adapters.apply(network, self.method, self.settings, steps=how.epochs * first.batches)
             standing = Standing.of(self.beside.among(stage.learned)) if self.beside else None
@@ -218,11 +222,11 @@ class Course:
     def _towers(self) -> dict[str, Any]:
         """What heads are like, beside their distributions."""
         if self.beside is None:
-            return {"dropout": self.base.architecture.dropout}
+            return {"dropout": self.base.body.dropout}
         how = self.beside.how
         return {"dropout": how.dropout, "hidden": how.hidden, "members": how.members}
 
-    def _answerer(self, network: Network, specs: Mapping[str, HeadSpec], standing: Standing | None) -> Answerer:
+    def _answerer(self, network: StateNetwork, specs: Mapping[str, HeadSpec], standing: Standing | None) -> Answerer:
         return Answerer(network, specs, standing=standing, **self._towers)
 
     def _stage(self, name: str, choice: Round) -> Stage:
@@ -238,7 +242,19 @@ class Course:
                 held.append(folds == choice.fold)
         # By users every label of those who are learned from is known: others are held out, not later moments.
         until = None if isinstance(self.split, UserSplit) else choice.known
+        learned = [self._few(part, rows) for part, rows in zip(self.parts, learned, strict=True)]
         return Stage(name, tuple(learned), tuple(held), until)
+
+    def _few(self, part: TaskRows, rows: pl.Series) -> pl.Series:
+        """Of the rows that may be learned from, as many of each user as the settings allow, by chance."""
+        if self.settings.per_user is None:
+            return rows
+        chance = np.random.default_rng(self.seed).random(len(rows))
+        drawn = part.labelled.select(c.USER).with_columns(
+            pl.Series("chance", np.where(rows.to_numpy(), chance, np.inf))
+        )
+        order = drawn.select(pl.col("chance").rank("ordinal").over(c.USER)).to_series()
+        return rows & (order <= self.settings.per_user)
 
     def _data(self, stage: Stage) -> str:
         """What the network learns from, in a few letters."""
@@ -246,9 +262,9 @@ class Course:
         told = (self.log.fingerprint, asked, repr(self.split), stage.name, repr(self.rounds), self._towers)
         return hashlib.sha256(repr(told).encode()).hexdigest()[:12]
 
-    def _network(self) -> Network:
+    def _network(self) -> StateNetwork:
         if self.method == "scratch":
-            return Network(self.base.architecture, self.base.encoding)
+            return self.base.body.network()
         return copy.deepcopy(self.base.network)
 
     def _specs(self, stage: Stage) -> dict[str, HeadSpec]:
@@ -268,7 +284,7 @@ class Course:
         keys = pl.concat(part.labelled.filter(own).select(c.KEY) for part, own in zip(self.parts, rows, strict=True))
         first = keys.select(pl.struct(c.KEY).is_first_distinct()).to_series()
         beside = self.beside.among(rows)[first.to_numpy()] if self.beside else None
-        return answers(made, self.sequences, keys.filter(first), share=share, beside=beside)
+        return answers(made, self.histories, keys.filter(first), share=share, beside=beside)
 
     def _held(self, stage: Stage, made: Answerer) -> list[Scored]:
         """The held-out rows of every target, scored as a user will be."""
@@ -297,8 +313,7 @@ class Course:
             own = self._answerer(made.network, specs, made.standing)
         own.head(task.name).load_state_dict(made.head(task.name).state_dict())
         design = Design(
-            self.base.architecture,
-            self.base.encoding,
+            self.base.body,
             self.method,
             self.settings,
             specs,
@@ -329,7 +344,7 @@ class Course:
         }
 
 
-def _depths(network: Network) -> list[tuple[list[torch.nn.Parameter], int]]:
+def _depths(network: StateNetwork) -> list[tuple[list[torch.nn.Parameter], int]]:
     """Every layer's parameters, and how many layers are above it, the heads among them."""
     found = layers(network)
     return [(parameters, len(found) - number) for number, parameters in enumerate(found)]

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Unpack
 
 from valuecast.events.log import EventLog
-from valuecast.models.backbone import Backbone
+from valuecast.models.foundation import Foundation
 from valuecast.models.predictor import Predictor
 from valuecast.models.registry import FUSED
 from valuecast.tasks import Task
@@ -18,7 +18,7 @@ from valuecast.training.tables import Tables
 from valuecast.training.workshop import Workshop
 
 
-def finetune(base: Backbone, task: Task, log: EventLog, **options: Unpack[Options]) -> Predictor:
+def finetune(base: Foundation, task: Task, log: EventLog, **options: Unpack[Options]) -> Predictor:
     """Fine-tune a backbone on a log; cut the log first (``log.before(...)``): all of it is read.
 
     How many epochs are trained is chosen on the latest validation cutoffs. Networks of earlier rounds, trained as long,
@@ -41,7 +41,7 @@ def finetune(base: Backbone, task: Task, log: EventLog, **options: Unpack[Option
 
 
 def finetune_together(
-    base: Backbone, tasks: Sequence[Task], log: EventLog, **options: Unpack[Options]
+    base: Foundation, tasks: Sequence[Task], log: EventLog, **options: Unpack[Options]
 ) -> tuple[Predictor, ...]:
     """Fine-tune one trunk for several tasks, as ``finetune`` does; each gets a predictor of its own.
 

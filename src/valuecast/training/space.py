@@ -104,7 +104,7 @@ def space_of(base: Backbone, task: Task, settings: Finetuning, *, methods: Seque
         ConfigError: a method does not exist, or there are none.
         FitError: a method that was asked for does not go with the trunk.
     """
-    objections = {method: adapters.objection(method, base.architecture) for method in _known(methods)}
+    objections = {method: adapters.objection(method, base.network.trunk.family) for method in _known(methods)}
     if methods is not None:
         for method, objection in objections.items():
             if objection is not None:

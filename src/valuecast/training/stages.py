@@ -13,7 +13,7 @@ from valuecast import moments
 from valuecast.config.learning import Finetuning
 from valuecast.errors import ModelError, TaskError
 from valuecast.events.log import EventLog
-from valuecast.models.backbone import Backbone
+from valuecast.models.foundation import Foundation
 from valuecast.models.head_spec import needs_waits
 from valuecast.tasks import Task
 from valuecast.tasks.labels import DAYS, KNOWN, SEEN, check
@@ -24,7 +24,7 @@ from valuecast.training.tables import Tables
 
 
 def rounds_for(
-    base: Backbone, tasks: Sequence[Task], log: EventLog, split: Split, *, tables: Tables
+    base: Foundation, tasks: Sequence[Task], log: EventLog, split: Split, *, tables: Tables
 ) -> tuple[Round, ...]:
     """Return the rounds, the latest first, whose validation a backbone has not seen.
 

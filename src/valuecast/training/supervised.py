@@ -14,11 +14,9 @@ from torch import Tensor, nn
 
 from valuecast import columns as c
 from valuecast.models import adapters
-from valuecast.models.finetuned import Answerer, read, windows_of
-from valuecast.models.network import Network, Tensors
-from valuecast.sequences import windows as cut
-from valuecast.sequences.sequences import Sequences
-from valuecast.sequences.windows import Windows
+from valuecast.models.finetuned import Answerer, read
+from valuecast.models.network import StateNetwork
+from valuecast.models.reading import Given, Histories, Reading
 
 Labels = NDArray[np.float32]
 
@@ -79,7 +77,7 @@ class Item:
         users: of the batch, for messages.
     """
 
-    given: Tensors | Tensor
+    given: Given | Tensor
     beside: Tensor | None
     parts: Mapping[str, Part]
     events: int
@@ -96,38 +94,33 @@ class Item:
 
 
 @dataclass(frozen=True)
-class WindowFeed:
-    """Batches of windows with the rows that are asked in them.
+class ReadFeed:
+    """Batches of histories with the rows that are asked in them.
 
     Attributes:
         asked: every row and its labels.
-        sequences: the histories.
-        windows: each row in one of them.
+        reading: their histories.
         batch_events: see ``Optimisation``.
         seed: of the order; None: always the same.
     """
 
     asked: Asked
-    sequences: Sequences
-    windows: Windows
+    reading: Reading
     batch_events: int
     seed: int | None
 
-    def __post_init__(self) -> None:
-        if len(self.windows.rows) != len(self.asked.keys):
-            raise AssertionError("rows of windows and rows of labels differ")
-
     def plan(self, epoch: int) -> list[NDArray[np.int64]]:
-        """Windows of similar length together, in another order in each epoch."""
+        """Histories of similar length together, in another order in each epoch."""
         draw = None if self.seed is None else np.random.default_rng([self.seed, epoch])
-        return cut.bucketed(self.windows, self.batch_events, draw)
+        return self.reading.plan(self.batch_events, draw)
 
     def load(self, item: NDArray[np.int64]) -> Item:
-        """Collect the windows and their rows."""
-        batch = cut.batch(self.sequences, self.windows, item)
-        parts = parts_of(self.asked, batch.row, batches=self.batches, judged=self.seed is None)
-        events = batch.events if self.seed is not None else len(batch.row)
-        return Item(Tensors.of(batch), self.asked.features(batch.row), parts, events, batch.users)
+        """Collect the histories and their rows."""
+        batch = self.reading.load(item)
+        rows = batch.row.numpy()
+        parts = parts_of(self.asked, rows, batches=self.batches, judged=self.seed is None)
+        events = batch.events if self.seed is not None else len(rows)
+        return Item(batch, self.asked.features(rows), parts, events, batch.users)
 
     @cached_property
     def batches(self) -> int:
@@ -219,23 +212,22 @@ class Learner(nn.Module):
 
 
 def feed(
-    network: Network, sequences: Sequences, asked: Asked, *, batch_events: int, seed: int | None, frozen: bool
-) -> WindowFeed | FrozenFeed:
+    network: StateNetwork, histories: Histories, asked: Asked, *, batch_events: int, seed: int | None, frozen: bool
+) -> ReadFeed | FrozenFeed:
     """Make the feed of some rows.
 
     Args:
-        network: says how long windows are; if it is frozen, it is asked here about every row, once.
-        sequences: the histories.
+        network: if it is frozen, it is asked here about every row, once.
+        histories: of the log.
         asked: rows and labels.
         batch_events: events in a batch; a frozen network's rows come eight times fewer at once.
         seed: of the order; None for rows that are judged, not learned from.
         frozen: whether no weight of the network is trained.
     """
-    rows = cut.rows_of(sequences, asked.keys)
-    windows = windows_of(network, sequences, rows, share=True)
+    reading = histories.reading(asked.keys, share=True)
     if not frozen:
-        return WindowFeed(asked, sequences, windows, batch_events, seed)
+        return ReadFeed(asked, reading, batch_events, seed)
     states = torch.empty(len(asked.keys), network.state_width)
-    for numbers, found in read(network, sequences, windows):
+    for numbers, found in read(network, reading):
         states[torch.from_numpy(numbers)] = found.float().cpu()
     return FrozenFeed(asked, states, max(1, batch_events // 8), seed)

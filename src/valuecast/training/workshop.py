@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from valuecast import artifact, moments
-from valuecast.config.learning import Finetuning, Fusion, Pretraining, Tuning
+from valuecast.config.learning import TEXT, Finetuning, Fusion, Pretraining, Tuning, usual
+from valuecast.config.text import TextModel
 from valuecast.errors import ConfigError, FitError, ModelError
 from valuecast.events.log import EventLog
 from valuecast.models.neural import require
 from valuecast.models.predictor import Predictor
-from valuecast.models.registry import ADAPTATIONS, BASELINES, FUSED, FUSIONS, JOINT, NEURAL, check
+from valuecast.models.registry import ADAPTATIONS, BASELINES, FUSED, FUSIONS, JOINT, NEURAL, TEXTS, check
 from valuecast.moments import moment
 from valuecast.tasks import Task
 from valuecast.tasks.splits import Round, Split
@@ -24,7 +25,7 @@ from valuecast.training.fitted import Fitted
 from valuecast.training.tables import Tables
 
 if TYPE_CHECKING:
-    from valuecast.models.backbone import Backbone
+    from valuecast.models.foundation import Foundation
 
 Progress = Callable[[str], None]
 
@@ -38,6 +39,7 @@ class Workshop:
         pretraining: of the backbone, anew for every moment that a rung is fitted before.
         finetuning: settings of each method; of one that is absent, the usual ones.
         fusion: of the rungs ``joint`` and ``fused``.
+        text: the language model of the rungs whose names begin with ``text-``.
         base: a backbone that is there already; without it one is pre-trained.
         folder: keeps backbones, checkpoints and what TensorBoard shows.
     """
@@ -46,7 +48,8 @@ class Workshop:
     pretraining: Pretraining = Pretraining()
     finetuning: Mapping[str, Finetuning] = field(default_factory=dict)
     fusion: Fusion = field(default_factory=Fusion)
-    base: Backbone | None = None
+    text: TextModel | None = None
+    base: Foundation | None = None
     folder: Path | None = None
     _made: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
@@ -60,20 +63,24 @@ class Workshop:
         for name in (*rungs, *self.finetuning, *self.fusion.parts):
             check(name)
         for name in self.finetuning:
-            if name not in ADAPTATIONS:
+            if name not in ADAPTATIONS and name not in TEXTS:
                 raise ConfigError(f"'{name}' fine-tunes nothing", where="finetune", remedy="Leave its settings out.")
         if FUSED in self.fusion.parts:
             raise ConfigError(f"'{FUSED}' is no part of itself", where="fusion: parts", remedy="Leave it out.")
         for name in rungs:
             if name in NEURAL:
                 require(f"the rung '{name}'")
+        reading = [name for name in (*rungs, *(self.fusion.parts if FUSED in rungs else ())) if name in TEXTS]
+        if reading and self.text is None:
+            remedy = "Say which one reads the histories: [text] and model = ..."
+            raise ConfigError(f"no language model for the rung '{reading[0]}'", where="text", remedy=remedy)
 
     def settings(self, rung: str, task: Task) -> str:
         """Return what else, beside its name, decides what a rung of a task will say; empty for a baseline."""
         if rung not in NEURAL:
             return ""
-        own = (self.finetuning, self.fusion) if rung in FUSIONS else self.finetuning.get(rung, Finetuning())
-        return repr((self.tasks or (task,), self.pretraining, own))
+        own = (self.finetuning, self.fusion) if rung in FUSIONS else self._settings(rung)
+        return repr((self.tasks or (task,), self.text if rung in TEXTS else self.pretraining, own))
 
     def fit(
         self,
@@ -109,15 +116,20 @@ class Workshop:
         from valuecast.training.course import Options, prepare  # noqa: PLC0415 - an extra, and slow to import
 
         together, rounds = self._together(task, log, asked.split, asked.tables)
-        base = self.backbone(log, rounds, rung=rung, seed=asked.seed, progress=say)
-        settings = self.fusion if rung == JOINT else self.finetuning.get(rung, Finetuning())
+        base = (
+            self._language_model
+            if rung in TEXTS
+            else self.backbone(log, rounds, rung=rung, seed=asked.seed, progress=say)
+        )
+        settings = self.fusion if rung == JOINT else self._settings(rung)
         key = (rung, log.fingerprint, asked.split, asked.seed)
         options: Options = {
-            "method": cast(Tuning, rung),
+            "method": cast(Tuning, rung.removeprefix(TEXT)),
             "split": asked.split,
             "seed": asked.seed,
             "tables": asked.tables,
-            "folder": self.folder and self.folder / _digest(key, together, settings, self.pretraining),
+            "folder": self.folder
+            and self.folder / _digest(key, together, settings, self.text if rung in TEXTS else self.pretraining),
             "progress": say,
         }
         if isinstance(settings, Fusion):
@@ -146,7 +158,21 @@ class Workshop:
         asked.say(f"{FUSED}: {', '.join(parts)}")
         return fuse(asked.task, parts, absent=absent, seed=asked.seed)
 
-    def backbone(self, log: EventLog, rounds: Sequence[Round], *, rung: str, seed: int, progress: Progress) -> Backbone:
+    def _settings(self, rung: str) -> Finetuning:
+        return self.finetuning.get(rung, usual(rung))
+
+    @property
+    def _language_model(self) -> Foundation:
+        from valuecast.models.text.backbone import TextBackbone  # noqa: PLC0415 - an extra, and slow to import
+
+        assert self.text is not None
+        if self.text not in self._made:
+            self._made[self.text] = TextBackbone.open(self.text)
+        return cast(Foundation, self._made[self.text])
+
+    def backbone(
+        self, log: EventLog, rounds: Sequence[Round], *, rung: str, seed: int, progress: Progress
+    ) -> Foundation:
         """Return a backbone that has seen no validation horizon of any round, or what the settings ask for."""
         if self.base is not None:
             return self.base

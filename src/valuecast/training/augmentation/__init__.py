@@ -1,0 +1,1 @@
+"""Texts, varied for training: synonyms, and translation there and back."""
