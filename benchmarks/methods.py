@@ -21,20 +21,20 @@ What is done is kept in ``results.jsonl`` and ``rates.jsonl`` and not done again
 from __future__ import annotations
 
 import argparse
-import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args
 
 import polars as pl
+from keeping import frame, kept, show
 from safetensors.torch import save
 
 from valuecast import columns as c
 from valuecast import pipeline
-from valuecast.config.learning import Adaptation, Architecture, Finetuning, Trunk
+from valuecast.config.learning import Adaptation, Finetuning, Trunk
 from valuecast.config.recipe import Recipe, read_recipe
 from valuecast.evaluation.outcomes import TRUTH, truths
 from valuecast.events import datasets
@@ -141,39 +141,6 @@ def rated(bench: Bench, method: Adaptation, rate: float) -> dict[str, float]:
     return {"last": losses[-1], "best": min(losses), "training": sum(history.epochs[-1].training.values())}
 
 
-def kept(path: Path, key: dict[str, Any], work: Callable[[], dict[str, Any]]) -> None:
-    """Do a piece of work and keep what it gives, unless it is kept already."""
-    if any(line["key"] == key for line in lines(path)):
-        return
-    begun = time.perf_counter()
-    found = work()
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps({"key": key, "found": found}) + "\n")
-    print(f"{time.perf_counter() - begun:5.0f} s  {key}", flush=True)
-
-
-def lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
-
-
-def frame(path: Path) -> pl.DataFrame:
-    return pl.DataFrame([line["key"] | line["found"] for line in lines(path)], infer_schema_length=None)
-
-
-def show(table: pl.DataFrame) -> None:
-    with pl.Config(
-        tbl_rows=-1,
-        tbl_cols=-1,
-        tbl_width_chars=250,
-        fmt_str_lengths=90,
-        tbl_formatting="MARKDOWN",
-        tbl_hide_dataframe_shape=True,
-        tbl_hide_column_data_types=True,
-        thousands_separator=True,
-    ):
-        print(table)
-
-
 def report(found: pl.DataFrame) -> None:
     """Print a table for each trunk: means over the seeds, and beside each metric its standard deviation."""
     metrics = [name for name in found.columns if name.endswith((" validation", " test"))]
@@ -194,7 +161,7 @@ def report(found: pl.DataFrame) -> None:
         print(f"\n{trunk}: {own['network'][0]:,} parameters; heads, which every method trains: {own['heads'][0]:,}\n")
         show(table.sort(pl.col("method").replace_strict({name: i for i, name in enumerate(METHODS)})))
         for method in METHODS:
-            if why := adapters.objection(method, Architecture(trunk=trunk)):
+            if why := adapters.objection(method, trunk):
                 print(f"\n{method}: {why}.")
 
 
@@ -224,7 +191,7 @@ def main() -> None:
     for seed in range(asked.seeds):
         for method in methods:
             for trunk in asked.trunk or TRUNKS:
-                if adapters.objection(method, Architecture(trunk=trunk)):
+                if adapters.objection(method, trunk):
                     continue
                 rate = bench.settings(method).optimisation.learning_rate
                 key = {"trunk": trunk, "method": method, "seed": seed, "rate": rate, "epochs": EPOCHS}

@@ -2,9 +2,10 @@
 # # 7. The classic program: a file of texts fine-tunes a BERT
 #
 # Much is written about teaching a language model who will leave: describe what each user did in words, put a label
-# beside it, and fine-tune BERT. The program that is usually shown with it does not run. This one does, it checks what it
-# reads, and it says what simpler models make of the same file. The BERT is a small real one; to be quick it learns from
-# few users here. `valuecast run recipes/user_churn.toml` does the same on a grocer's data, with the classic settings.
+# beside it, and fine-tune BERT. The program that is usually shown with it does not run. This one does, it checks what
+# it reads, and it says what simpler models make of the same file. The BERT is a small real one; to be quick it learns
+# from few users here. `valuecast run recipes/user_churn.toml` does the same on a grocer's data, with the classic
+# settings.
 
 # %%
 from __future__ import annotations
@@ -51,7 +52,8 @@ made = make(shop.log, vc.tasks.churn(days=60, active=180), ["2024-03-24"], users
 labelled = pl.when(pl.int_range(pl.len()) % 5 > 0).then("label")
 path = folder / "user_churn.csv"
 written(made).with_columns(label=labelled).drop("at").write_csv(path)
-print(path.read_text(encoding="utf-8").splitlines()[1])
+for line in path.read_text(encoding="utf-8").splitlines()[:3]:
+    print(line)
 
 # %% [markdown]
 # ## Reading it
@@ -80,8 +82,8 @@ except SourceError as error:
 # another model's.
 #
 # **The shape of what comes out.** BERT gives a state for each token; they are pooled to one state for each text; a head
-# makes of that one number for each class. So answers have two dimensions, texts and classes, and the class is the largest
-# along the second. There is no third dimension of tokens left to look along.
+# makes of that one number for each class. So answers have two dimensions, texts and classes, and the class is the
+# largest along the second. There is no third dimension of tokens left to look along.
 #
 # **The label** is the number of a class, and the loss asks how probable that class was. It is no text: tokenising it
 # would compare a class with a row of vocabulary numbers.
@@ -98,8 +100,8 @@ print(f"states {states.shape}, probabilities {said.shape}, labels {table.numbers
 # %% [markdown]
 # ## Fine-tuning
 # By default five epochs, batches of 16, a rate of 2e-5, as the classic program has it, and any method: `lora` trains a
-# hundredth of the weights. After each epoch the validation rows say how it goes; when their loss stops falling, learning
-# stops, and the best epoch is kept. With so few rows a pass is a handful of steps, so the rate is higher here.
+# hundredth of the weights. After each epoch the validation rows say how it goes; when their loss stops falling,
+# learning stops, and the best epoch is kept. Added weights begin at nothing, so their rate is higher.
 
 # %%
 tuning = Tuning(method="lora", epochs=3, learning_rate=2e-3, tracker="none")
@@ -111,8 +113,8 @@ print(f"trained {parameters['trained']:,} of {parameters['network']:,} parameter
 
 # %% [markdown]
 # ## Before and after, on users it has not seen
-# The fair rival is not the untrained head, which knows only how many leave, but what trees make of the words, and what a
-# linear model makes of BERT as it is.
+# The fair rival is not the untrained head, which knows only how many leave, but what trees make of the words, and what
+# a linear model makes of BERT as it is.
 
 # %%
 truth = table.numbers("test")

@@ -1,4 +1,4 @@
-"""Small tables of labelled texts, a tiny language model that reads them, and settings with which it learns in a second."""
+"""Small tables of labelled texts, a tiny language model that reads them, and settings that take it a second."""
 
 from __future__ import annotations
 

@@ -123,7 +123,7 @@ def test_run_takes_a_recipe_of_labelled_texts(folder: Path, tmp_path: Path) -> N
 
 def test_bad_input_is_one_message(folder: Path, tmp_path: Path) -> None:
     bad, out = tmp_path / "bad.csv", ("--out", tmp_path / "model")
-    good = texts(60)
+    good, splits = texts(60), ["train", "validation", "test"] * 20
     asked = ("label", "fit", bad, "--model", folder / "bert", *out, *QUICK)
     for frame, more, what in (
         (good.with_columns(text=pl.when(pl.col("user") != "u6").then("text")), (), "column 'text' is empty: row 7"),
@@ -131,7 +131,7 @@ def test_bad_input_is_one_message(folder: Path, tmp_path: Path) -> None:
         (good, ("--kind", "number"), "column 'label' is no number: row 1 ('stay')"),
         (good, ("--kind", "binary"), "column 'label' is neither yes nor no: row 1 ('stay')"),
         (
-            good.with_columns(user=pl.lit("u1"), split=pl.Series(["train", "validation", "test"] * 20)),
+            good.with_columns(user=pl.lit("u1"), split=pl.Series(splits)),
             (),
             "users are in",
         ),

@@ -60,6 +60,10 @@ def test_values_without_a_meaning_are_refused() -> None:
         with pytest.raises(ConfigError) as caught:
             Tuning(**wrong)  # type: ignore[arg-type]
         assert caught.value.where == where
+    for how, where in (({"kind": "number", "positive": "a"}, "positive"), ({"columns": ("a", "a")}, "columns")):
+        with pytest.raises(ConfigError) as caught:
+            Reading(**how)  # type: ignore[arg-type]
+        assert caught.value.where == where
     for share in (0.0, 0.5):
         with pytest.raises(ConfigError):
             Shares(validation=share)

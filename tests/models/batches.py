@@ -58,6 +58,7 @@ def batch(
         row_position=row_position,
         clock=random.uniform(0, 5, (len(row_window), clock.width(encoding))).astype(np.float32),
         row=np.arange(len(row_window)),
-        event=np.where(mask, np.cumsum(mask.ravel()).reshape(size) - 1, -1),
+        event=(event := np.where(mask, np.cumsum(mask.ravel()).reshape(size) - 1, -1)),
+        texts=event,
         users=tuple(f"u{number}" for number in range(len(lengths))),
     )

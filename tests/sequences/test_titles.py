@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from tests.shops import grocer, wholesaler
 from valuecast.events.log import EventLog
-from valuecast.sequences.titles import CHARACTERS, Roles, cleaned, roles, shortened, told
+from valuecast.sequences.titles import Roles, roles, shortened, told
+from valuecast.sequences.words import CHARACTERS, cleaned
 
 START = datetime(2021, 1, 1)
 END = np.array([np.datetime64("2030-01-01", "us").astype(np.int64)])

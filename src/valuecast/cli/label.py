@@ -102,9 +102,9 @@ def fit(
     """Fine-tune a language model on labelled texts, and say how well it does on rows that it has not seen.
 
     FILE has the columns user, text, label (empty: not labelled yet) and, if you like, split (train, validation, test);
-    without it users are split by a digest. FILE.toml has the tables [reading], [text], [tuning],
-    [augmentation] and [pseudo] of a recipe. The model learns until the loss on the validation rows stops falling. Checkpoints are kept in MODEL.training;
-    a run that was killed is continued by the same command.
+    without it users are split by a digest. FILE.toml has the tables [reading], [text], [tuning], [augmentation] and
+    [pseudo] of a recipe. The model learns until the loss on the validation rows stops falling. Checkpoints are kept in
+    MODEL.training; a run that was killed is continued by the same command.
     """
     from valuecast import artifact
     from valuecast.models.neural import require
@@ -158,8 +158,7 @@ def predict(model: TextPredictorPath, file: FilePath, out: TableOut) -> None:
     found = predictor.answered(rows, predictor.said(predictor.states(rows["text"].to_list())))
     write_table(found, out)
     typer.echo(f"wrote {len(found):,} rows to {out}")
-    if dropped:
-        typer.echo(f"{len(dropped):,} rows without a text were left out")
+    _tell_dropped(dropped)
     if cut := predictor.count_cut(rows["text"].to_list()):
         typer.echo(f"{cut:,} texts are longer than {predictor.body.text.tokens} tokens: their beginnings were read")
 
@@ -187,13 +186,20 @@ def next_(
     check_table(out)
     predictor = _load(model)
     cells = read(file, encoding=predictor.reading.encoding)
-    rows, _ = told(cells, predictor.reading, where=str(file))
+    rows, dropped = told(cells, predictor.reading, where=str(file))
     label = predictor.reading.label
     labelled = rows[label].is_not_null() if label in rows.columns else pl.repeat(False, len(rows), eager=True)
     known = rows.filter(labelled)["text"].to_list()
     found = next_labels(predictor, rows.filter(~labelled), count, known=known, language=lang, where=str(file))
     write_table(found, out)
     typer.echo(f"wrote {len(found):,} of {int((~labelled).sum()):,} users without a label to {out}")
+    _tell_dropped(dropped)
+
+
+def _tell_dropped(rows: list[int]) -> None:
+    if rows:
+        more = " and more" if len(rows) > 5 else ""
+        typer.echo(f"{len(rows):,} rows without a text were left out: row {', '.join(map(str, rows[:5]))}{more}")
 
 
 def _load(model: Path) -> Any:

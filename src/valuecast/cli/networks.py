@@ -11,7 +11,7 @@ import typer
 from valuecast import moments
 from valuecast.cli.app import TASK, LogPath, app, beside, say
 from valuecast.cli.models import known_before, tell_fitted
-from valuecast.config.learning import Finetuning, Fusion, HeadKind, Pretraining, Size, Trunk, Tuning, usual
+from valuecast.config.learning import EventTexts, Finetuning, Fusion, HeadKind, Pretraining, Size, Trunk, Tuning, usual
 from valuecast.config.text import Pooling, TextModel, Tongue
 from valuecast.errors import ConfigError
 from valuecast.training.processes import rank
@@ -44,6 +44,14 @@ def pretrain(
     common: Annotated[
         bool, typer.Option("--common", help="Read one log too so that other shops can use the backbone.")
     ] = False,
+    text: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="A language model that reads titles and other texts of events; it does not learn. A folder, "
+            "package:NAME for an installed package that carries weights, or the id of a hub.",
+        ),
+    ] = None,
     settings: SettingsPath = None,
     seed: Seed = 0,
 ) -> None:
@@ -54,6 +62,9 @@ def pretrain(
 
     Several logs, one of each shop, give a backbone that can be fine-tuned on any shop's log: items are known by the
     words that describe them, amounts relative to what is usual in the shop, and columns of one shop alone are left out.
+
+    With --text an item that was never seen before still says what it is, by its title. BACKBONE and what is fine-tuned
+    from it remember the language model's name, not its weights: keep it where it is.
     """
     from dataclasses import replace
 
@@ -73,6 +84,8 @@ def pretrain(
         raise ConfigError("'before' in a file", where=str(settings), remedy="Give it as --before.")
     if epochs is not None:
         how = replace(how, optimisation=replace(how.optimisation, epochs=epochs))
+    if text is not None:
+        how = replace(how, text=replace(how.text, model=text) if how.text else EventTexts(text))
 
     from valuecast.models import backbone
     from valuecast.training.pretrain import pretrain as pretrain_

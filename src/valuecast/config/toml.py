@@ -67,6 +67,8 @@ def build(kind: type[T], found: Mapping[str, Any], *, where: str, usual: T | Non
 def _value(hint: Any, value: Any, *, where: str, usual: Any = None) -> Any:
     options = get_args(hint)
     if isinstance(hint, UnionType):
+        if value is None:  # TOML cannot say it, but a manifest can
+            return None
         hint = next(option for option in options if option is not type(None))
         return _value(hint, value, where=where)
     if is_dataclass(hint) and isinstance(hint, type):

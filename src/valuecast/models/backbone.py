@@ -68,7 +68,8 @@ class Backbone:
         if not self.encoding.common:
             self.encoding.check(log)
             return self
-        return replace(self, before=self.seen_before(log), encoding=placed(self.encoding, shop_of(log)))
+        shop = shop_of(log, told=self.encoding.reader is not None)
+        return replace(self, before=self.seen_before(log), encoding=placed(self.encoding, shop))
 
     def seen_before(self, log: EventLog) -> datetime | None:
         """Return the moment until which it has seen the shop of a log; None: it has seen nothing of it.
@@ -98,7 +99,7 @@ class Backbone:
 
         Raises:
             LogError: the log is not known until ``at``, or one of ``users`` has no event before it.
-            ModelError: the log lacks a column that was there at pre-training.
+            ModelError: the log lacks a column that was there at pre-training, or what read its texts is not here.
         """
         when = log.asked(at)
         known = log.before(when)

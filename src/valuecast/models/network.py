@@ -49,14 +49,17 @@ class Tensors:
     clock: Tensor
     row: Tensor
     event: Tensor
+    texts: Tensor
     users: tuple[str, ...]
     events: int
+    vectors: Tensor | None = None
+    """Of the texts of each event; shape (B, L, width)."""
 
     @classmethod
-    def of(cls, batch: Batch) -> Tensors:
+    def of(cls, batch: Batch, vectors: Tensor | None = None) -> Tensors:
         """Share the memory of a batch."""
         tensors: dict[str, Any] = {name: torch.from_numpy(value) for name, value in batch.arrays().items()}
-        return cls(**tensors, users=batch.users, events=batch.events)
+        return cls(**tensors, users=batch.users, events=batch.events, vectors=vectors)
 
     def to(self, device: torch.device | str) -> Tensors:
         """Copy to a device, without waiting where the memory is pinned."""
@@ -111,14 +114,22 @@ class EventEncoder(nn.Module):
         self.project = nn.Linear(rest, hidden)
         self.norm = nn.LayerNorm(hidden)
         self.dropout = WindowDropout(architecture.dropout)
+        self.text: nn.Linear | None = None
+        if encoding.reader is not None:
+            # A text is to say about as much as a code does; and without a bias none says nothing.
+            self.text = nn.Linear(encoding.reader.width, hidden, bias=False)
+            nn.init.normal_(self.text.weight, std=hidden**-0.5)
 
     def forward(self, batch: Tensors) -> Tensor:
         """Return vectors of shape (B, L, hidden); those of padding are without meaning."""
         bags: Tensor = self.codes(batch.codes, batch.offsets, per_sample_weights=batch.weights)
         numbers = batch.numbers
         rest = torch.cat([self.piecewise(numbers), numbers.isnan().to(numbers.dtype), batch.calendar], dim=-1)
-        vectors: Tensor = self.norm(self.widen(bags).view(*batch.mask.shape, -1) + self.project(rest))
-        dropped: Tensor = self.dropout(vectors)
+        parts = self.widen(bags).view(*batch.mask.shape, -1) + self.project(rest)
+        if self.text is not None:
+            # A shop may have no texts; yet several processes must agree on which weights have a gradient.
+            parts = parts + (self.text.weight.sum() * 0 if batch.vectors is None else self.text(batch.vectors))
+        dropped: Tensor = self.dropout(self.norm(parts))
         return dropped
 
 
@@ -198,7 +209,7 @@ class Network(StateNetwork):
 
 
 def layers(network: StateNetwork) -> list[list[nn.Parameter]]:
-    """Every parameter once, in groups bottom up: what is below the blocks, each block, and a final norm if there is one."""
+    """Every parameter once, in groups bottom up: what is below the blocks, each block, a final norm if there is one."""
     above = [*network.trunk.blocks, *([network.trunk.final] if network.trunk.final is not None else [])]
     groups = [list(module.parameters()) for module in above]
     seen = {id(parameter) for group in groups for parameter in group}

@@ -15,9 +15,11 @@ from torch import Tensor
 
 from valuecast.config.learning import Architecture
 from valuecast.events.log import EventLog
+from valuecast.models.event_texts import TextVectors
 from valuecast.models.network import Network, StateNetwork, Tensors
 from valuecast.models.trunks import length_of
 from valuecast.sequences import windows as cut
+from valuecast.sequences.batch import Batch
 from valuecast.sequences.encoding import Encoding
 from valuecast.sequences.sequences import Sequences, encode
 from valuecast.sequences.windows import Windows
@@ -100,10 +102,17 @@ class Body(Protocol):
 
 @dataclass(frozen=True)
 class EventReading:
-    """Windows of events."""
+    """Windows of events.
+
+    Attributes:
+        sequences: that they are cut from.
+        windows: with the rows that are answered in them.
+        texts: of the events, where any are read.
+    """
 
     sequences: Sequences
     windows: Windows
+    texts: TextVectors | None = None
 
     def plan(self, size: int, draw: np.random.Generator | None = None) -> list[IntArray]:
         """Return numbers of windows."""
@@ -111,7 +120,16 @@ class EventReading:
 
     def load(self, item: IntArray) -> Tensors:
         """Collect the windows and their rows."""
-        return Tensors.of(cut.batch(self.sequences, self.windows, item))
+        return self.tensors(cut.batch(self.sequences, self.windows, item))
+
+    def tensors(self, batch: Batch) -> Tensors:
+        """Return a batch of these sequences as a network reads it."""
+        return tensors(batch, self.texts)
+
+
+def tensors(batch: Batch, texts: TextVectors | None) -> Tensors:
+    """Return a batch as a network reads it, with the vectors of its texts, where any are read."""
+    return Tensors.of(batch, None if texts is None else texts.at(batch.texts))
 
 
 @dataclass(frozen=True)
@@ -122,11 +140,13 @@ class EventHistories:
         sequences: of all users.
         length: events of a window.
         causal: whether the trunk looks back only, so that one window can serve many keys.
+        texts: of the events, where any are read.
     """
 
     sequences: Sequences
     length: int
     causal: bool
+    texts: TextVectors | None = None
 
     def reading(self, keys: pl.DataFrame, *, share: bool) -> EventReading:
         """Cut the windows in which keys are answered.
@@ -139,7 +159,7 @@ class EventHistories:
         windows = cutting(rows, self.sequences, self.length)
         if len(windows.rows) != len(keys):
             raise AssertionError("rows of windows and rows of keys differ")
-        return EventReading(self.sequences, windows)
+        return EventReading(self.sequences, windows, self.texts)
 
 
 @dataclass(frozen=True)
@@ -163,9 +183,15 @@ class EventBody:
     def histories(
         self, log: EventLog, *, encode: Callable[..., Sequences] = encode, folder: Path | None = None
     ) -> EventHistories:
-        """Encode the events of a log."""
+        """Encode the events of a log.
+
+        Raises:
+            MissingExtraError: texts are read by a language model whose package is not installed.
+            ModelError: the log lacks a column, or the language model is not where it was.
+        """
         sequences = encode(self.encoding, log, folder=folder)
-        return EventHistories(sequences, length_of(self.architecture), self.architecture.trunk != "bert")
+        causal, texts = self.architecture.trunk != "bert", TextVectors.of(sequences)
+        return EventHistories(sequences, length_of(self.architecture), causal, texts)
 
     def to_dict(self) -> dict[str, Any]:
         """Both as plain data."""

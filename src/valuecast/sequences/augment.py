@@ -120,7 +120,8 @@ def masked(encoding: Encoding, found: Batch, share: float, rng: np.random.Genera
     content = [place for place, name in enumerate(names) if name != GAP]
     numbers = found.numbers.copy()
     numbers[..., content] = np.where(hidden[..., None], np.float32(np.nan), numbers[..., content])
-    return replace(found, codes=np.where(coded, unknown[found.codes], found.codes), numbers=numbers)
+    codes, texts = np.where(coded, unknown[found.codes], found.codes), np.where(hidden, -1, found.texts)
+    return replace(found, codes=codes, numbers=numbers, texts=texts)
 
 
 def jittered(sequences: Sequences, windows: Windows, found: Batch, *, spread: float, rng: np.random.Generator) -> Batch:
@@ -190,6 +191,7 @@ def reordered(sequences: Sequences, found: Batch, chance: float, rng: np.random.
         offsets=np.cumsum(size) - size,
         numbers=numbers,
         event=found.event.ravel()[source].reshape(found.event.shape),
+        texts=found.texts.ravel()[source].reshape(found.texts.shape),
     )
 
 

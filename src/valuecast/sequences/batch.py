@@ -29,6 +29,7 @@ class Batch:
         clock: what the row's moment adds to the state (see ``valuecast.sequences.clock``); shape (R, K'), float32.
         row: the number of each row in the table of keys it came from; shape (R,), int64.
         event: the number of each event in the sequences, -1 for padding; shape (B, L), int64.
+        texts: the number of the event whose texts are read, -1 where none are; shape (B, L), int64.
         users: the user of each window, for messages.
     """
 
@@ -44,6 +45,7 @@ class Batch:
     clock: FloatArray
     row: IntArray
     event: IntArray
+    texts: IntArray
     users: tuple[str, ...]
 
     @property

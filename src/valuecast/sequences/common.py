@@ -23,8 +23,8 @@ from valuecast.events import attributes
 from valuecast.events.log import EventLog
 from valuecast.events.schema import Kind
 from valuecast.sequences import reading
-from valuecast.sequences.encoding import Encoding, Number, Shop, Vocabulary
-from valuecast.sequences.learning import MIN_LINES, YEAR, edges, surveyed
+from valuecast.sequences.encoding import Encoding, Number, Shop, TextReader, Vocabulary
+from valuecast.sequences.learning import CATEGORIES, MIN_LINES, YEAR, edges, surveyed
 from valuecast.sequences.words import joined, words
 
 TYPES: Final = (c.PURCHASE, c.RETURN, "view", "cart", "search", "review", "exposure")
@@ -46,12 +46,15 @@ _DRAFT: Final = Encoding(
 _GRID: Final = np.linspace(0, 1, 1_001)
 
 
-def learn_common(logs: Sequence[EventLog], *, limit: int = WORDS) -> tuple[Encoding, ...]:
+def learn_common(
+    logs: Sequence[EventLog], *, limit: int = WORDS, reader: TextReader | None = None
+) -> tuple[Encoding, ...]:
     """Learn one encoding from several shops, and what it must know of each; every shop counts the same.
 
     Args:
         logs: one of each shop, cut to what may be known.
         limit: how many of the commonest words have a code.
+        reader: makes vectors of the texts of each shop; None: nothing is made of them but words.
 
     Returns:
         The encoding as each shop reads it; they differ in ``shop`` and ``requires`` alone.
@@ -59,40 +62,65 @@ def learn_common(logs: Sequence[EventLog], *, limit: int = WORDS) -> tuple[Encod
     Raises:
         LogError: a log has no events.
     """
-    shops = [shop_of(log) for log in logs]
+    shops = [shop_of(log, told=reader is not None) for log in logs]
     parts = [map(_spread, _numbers(shop, log)) for shop, log in zip(shops, logs, strict=True)]
     pooled = [edges(np.concatenate(values)) for values in zip(*parts, strict=True)]
     numbers = (Number(number.name, ends) for number, ends in zip(_DRAFT.numbers, pooled, strict=True) if len(ends) > 1)
     types, _ = _DRAFT.vocabularies
     items = Vocabulary(c.ITEM, _commonest(shops, logs, limit))
-    encoding = replace(_DRAFT, vocabularies=(types, items), numbers=tuple(numbers))
+    encoding = replace(_DRAFT, vocabularies=(types, items), numbers=tuple(numbers), reader=reader)
     return tuple(placed(encoding, shop) for shop in shops)
 
 
 def placed(encoding: Encoding, shop: Shop | None) -> Encoding:
     """Return a common encoding as a shop reads it, with the same codes and numbers; None: of no shop."""
-    columns = [name for name in shop.texts if name != c.ITEM] if shop else []
+    columns = [name for name in (*shop.texts, *shop.told) if name != c.ITEM] if shop else []
     return replace(encoding, shop=shop, requires=dict.fromkeys(columns, Kind.STRING.value))
 
 
-def shop_of(log: EventLog) -> Shop:
+def shop_of(log: EventLog, *, told: bool = False) -> Shop:
     """Learn what a common encoding must know of a shop.
 
     Args:
         log: of the shop, cut to what may be known.
+        told: whether a language model reads its texts.
 
     Raises:
         LogError: the log has no events.
     """
     lines, finer = surveyed(log)
     schema = {name: kind for name, kind in log.schema.items() if name in log.fields or _of_items(name)}
-    strings = [c.ITEM, *(name for name, kind in schema.items() if kind == Kind.STRING)]
-    texts = tuple(name for name in strings if _describes(log, lines, name))
-    left_out = tuple(name for name in schema if name not in texts)
-    shop = Shop(texts, 1.0, finer, log.span.days >= YEAR, left_out)
+    texts = describing(log, lines)
+    read = readable(log, lines) if told else ()
+    left_out = tuple(name for name in schema if name not in texts and name not in read)
+    shop = Shop(texts, 1.0, finer, log.span.days >= YEAR, left_out, read)
     amounts, *_ = _numbers(shop, log)
     sizes = np.abs(amounts[amounts != 0])
     return replace(shop, amount=float(np.median(sizes)) if len(sizes) else 1.0)
+
+
+def describing(log: EventLog, lines: ir.Table) -> tuple[str, ...]:
+    """Return the text columns that say in words what items are."""
+    return tuple(name for name in _texts(log) if _describes(log, lines, name))
+
+
+def readable(log: EventLog, lines: ir.Table) -> tuple[str, ...]:
+    """Return the columns whose texts say what events were about: names, descriptions, queries, reviews, categories.
+
+    They are those that describe items, the item's own name only where there is no other; and fields of events that have
+    words, and too many values for categories.
+    """
+    items = describing(log, lines)
+    named = tuple(name for name in items if name != c.ITEM) or items
+    fields = [name for name in _texts(log) if name in log.fields and name not in items]
+    found = {name: _worded(log, lines, name) for name in fields}
+    return (*named, *(name for name, (values, worded) in found.items() if values > CATEGORIES and 2 * worded > values))
+
+
+def _texts(log: EventLog) -> list[str]:
+    """Return the item's own name, and the columns of events and items that hold texts."""
+    schema = {name: kind for name, kind in log.schema.items() if name in log.fields or _of_items(name)}
+    return [c.ITEM, *(name for name, kind in schema.items() if kind == Kind.STRING)]
 
 
 def _of_items(name: str) -> bool:
@@ -108,9 +136,15 @@ def _describes(log: EventLog, lines: ir.Table, name: str) -> bool:
     """
     if not (_of_items(name) or name == c.ITEM or _agreed(log, lines, name)):
         return False
+    values, worded = _worded(log, lines, name)
+    return 2 * worded > values
+
+
+def _worded(log: EventLog, lines: ir.Table, name: str) -> tuple[int, int]:
+    """Return how many different values a column has, and how many of them have words."""
     lines = attributes.described(log, lines, [name])
     values = log.collect(lines.filter(lines[name].notnull()).select(lines[name].name("value")).distinct())["value"]
-    return 2 * words(values)["row"].n_unique() > len(values)
+    return len(values), words(values)["row"].n_unique()
 
 
 def _agreed(log: EventLog, lines: ir.Table, name: str) -> bool:

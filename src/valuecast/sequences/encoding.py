@@ -35,6 +35,28 @@ class Number:
 
 
 @dataclass(frozen=True)
+class TextReader:
+    """A language model that makes vectors of texts, and does not learn; its weights are kept elsewhere.
+
+    Attributes:
+        model: the name it is opened by: a folder, a package, or the id of a hub.
+        tokens: of a text that it reads at most.
+        width: of a vector.
+        digest: of the model, its tokenizer and ``tokens``, which decide every vector.
+    """
+
+    model: str
+    tokens: int
+    width: int
+    digest: str
+
+    @property
+    def characters(self) -> int:
+        """Of a text that are kept for it at most: more than its tokens hold, in any language."""
+        return 8 * self.tokens
+
+
+@dataclass(frozen=True)
 class Shop:
     """What a common encoding knows of one shop, and all in which it differs from shop to shop.
 
@@ -44,6 +66,7 @@ class Shop:
         clock: whether times are finer than days; where they are not, no hour is shown.
         seasons: whether the log is long enough to have seen every season; where it is not, none is shown.
         left_out: columns that are not read, because other shops have none of their kind.
+        told: columns whose texts the encoding's ``reader`` reads, if it has one.
     """
 
     texts: tuple[str, ...]
@@ -51,6 +74,7 @@ class Shop:
     clock: bool
     seasons: bool
     left_out: tuple[str, ...] = ()
+    told: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -75,6 +99,8 @@ class Encoding:
         requires: the entries of ``EventLog.schema`` that a log must have, and their types.
         common: whether it is common to many shops.
         shop: if it is, the shop that it reads; None: that is still to be said.
+        texts: columns whose texts ``reader`` reads. Empty if it is common: shops have different ones.
+        reader: makes a vector of each text, also of one that was never seen before; None: nothing is made of texts.
     """
 
     grouped: bool
@@ -85,6 +111,15 @@ class Encoding:
     requires: Mapping[str, str]
     common: bool = False
     shop: Shop | None = None
+    texts: tuple[str, ...] = ()
+    reader: TextReader | None = None
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        """Columns whose texts are read in this shop."""
+        if self.reader is None:
+            return ()
+        return self.texts if self.shop is None else self.shop.told
 
     @property
     def codes(self) -> int:
@@ -132,8 +167,11 @@ class Encoding:
     def to_dict(self) -> dict[str, Any]:
         """Return the definition as JSON can hold it."""
         saved = asdict(self)
-        # one shop's own is saved as it was before there were common ones
-        return saved if self.common else {name: saved[name] for name in saved if name not in ("common", "shop")}
+        # what it has no use for is not there, as before there were common ones, and before texts were read
+        left_out = (() if self.common else ("common", "shop")) + (() if self.reader else ("texts", "reader"))
+        if self.shop and not self.reader:
+            del saved["shop"]["told"]
+        return {name: value for name, value in saved.items() if name not in left_out}
 
     @classmethod
     def from_dict(cls, saved: Mapping[str, Any]) -> Encoding:
@@ -148,6 +186,8 @@ class Encoding:
                 "numbers": tuple(Number(one["name"], tuple(map(float, one["edges"]))) for one in saved["numbers"]),
                 "requires": dict(saved["requires"]),
                 "shop": _shop(saved.get("shop")),
+                "texts": tuple(saved.get("texts", ())),
+                "reader": TextReader(**saved["reader"]) if saved.get("reader") else None,
             }
             return cls(**{**saved, **parts})
         except (KeyError, TypeError, ValueError) as error:
@@ -159,4 +199,5 @@ class Encoding:
 def _shop(saved: Mapping[str, Any] | None) -> Shop | None:
     if saved is None:
         return None
-    return Shop(**{**saved, "texts": tuple(saved["texts"]), "left_out": tuple(saved["left_out"])})
+    lists = {name: tuple(saved.get(name, ())) for name in ("texts", "left_out", "told")}
+    return Shop(**{**saved, **lists})

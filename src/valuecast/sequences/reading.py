@@ -20,7 +20,7 @@ from valuecast.events.attributes import described
 from valuecast.events.exact import LIMIT
 from valuecast.events.log import EventLog
 from valuecast.sequences.encoding import Encoding, Shop, Vocabulary
-from valuecast.sequences.words import joined, words
+from valuecast.sequences.words import cleaned, joined, words
 
 LINES: Final = "lines"
 GAP: Final = "gap_days"
@@ -35,6 +35,25 @@ _MOMENT: Final = (c.USER, c.TIME, c.EVENT, c.ORDER)
 
 
 @dataclass(frozen=True)
+class Told:
+    """The texts of events.
+
+    Attributes:
+        distinct: every different text once, cleaned, sorted; shape (S,).
+        per_event: number of texts of each event; shape (E,), int64.
+        texts: their places in ``distinct``, of all events one after the other, column by column and rising; shape (T,),
+            int32. So their order in an event depends on nothing but the event.
+        weights: the share of the lines of the event that have a text in this column that have this text; shape (T,),
+            float32.
+    """
+
+    distinct: pl.Series
+    per_event: NDArray[np.int64]
+    texts: NDArray[np.int32]
+    weights: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
 class Events:
     """Events in the order of user, time, type, order and id.
 
@@ -45,6 +64,7 @@ class Events:
         per_event: number of codes of each event; shape (E,), int64.
         codes: of all events one after the other, rising within an event; shape (C,), int32.
         weights: the share of the event's known values of this column that have this code; shape (C,), float32.
+        told: what a language model reads, if the encoding has one and there are texts.
     """
 
     per_user: NDArray[np.int64]
@@ -53,6 +73,7 @@ class Events:
     per_event: NDArray[np.int64]
     codes: NDArray[np.int32]
     weights: NDArray[np.float32]
+    told: Told | None
 
 
 def passes(log: EventLog) -> Iterator[tuple[pl.Series, ir.Table]]:
@@ -71,11 +92,14 @@ def read(encoding: Encoding, log: EventLog, lines: ir.Table) -> Events:
     coded = [vocabulary.column for vocabulary in encoding.vocabularies if not _worded(encoding, vocabulary)]
     texts = [*coded, *(encoding.shop.texts if encoding.shop else ())]
     numbers = [number.name for number in encoding.numbers if number.name not in MADE]
-    lines = described(log, lines, [*texts, *numbers])
+    lines = described(log, lines, dict.fromkeys([*texts, *encoding.told, *numbers]))
     types = {**dict.fromkeys((*_MOMENT, *texts), "string"), **dict.fromkeys(numbers, "float64"), c.TIME: "timestamp"}
     ordered = lines.order_by([*(ibis.asc(lines[name], nulls_first=False) for name in _MOMENT), c.ID])
-    wanted = ordered.select(*(ordered[name].cast(kind).name(name) for name, kind in types.items()))
-    return _events(encoding, log.collect(wanted))
+    wanted = [ordered[name].cast(kind).name(name) for name, kind in types.items()]
+    if encoding.reader:
+        most = encoding.reader.characters
+        wanted += [ordered[name].substr(0, most).name(name) for name in encoding.told if name not in types]
+    return _events(encoding, log.collect(ordered.select(*wanted)))
 
 
 def _events(encoding: Encoding, lines: pl.DataFrame) -> Events:
@@ -94,8 +118,8 @@ def _events(encoding: Encoding, lines: pl.DataFrame) -> Events:
             unit = encoding.shop.amount if encoding.shop and number.name == c.AMOUNT else 1.0
             numbers[:, i] = folded(lines[number.name], first, mean=number.name != c.AMOUNT) / unit
     coded = _coded(encoding, lines)
+    event = np.cumsum(new_event) - 1
     if encoding.grouped:
-        event = np.cumsum(new_event) - 1
         keys = (event[:, None] * encoding.codes + coded)[coded >= 0]
         if encoding.shop:
             line, word = _words(encoding, encoding.shop, lines)
@@ -105,7 +129,8 @@ def _events(encoding: Encoding, lines: pl.DataFrame) -> Events:
         known = coded >= 0
         per_event, codes = known.sum(axis=1, dtype=np.int64), coded[known]
         weights = np.ones(len(codes), np.float32)
-    return Events(lengths(np.flatnonzero(opens), len(first)), time, numbers, per_event, codes, weights)
+    told = _told(encoding, lines, event, len(first)) if encoding.told else None
+    return Events(lengths(np.flatnonzero(opens), len(first)), time, numbers, per_event, codes, weights, told)
 
 
 def changes(lines: pl.DataFrame, names: list[str]) -> NDArray[np.bool_]:
@@ -192,3 +217,31 @@ def _shares(
     total: NDArray[Any] = np.bincount(slot, weights=count)
     per_event = np.bincount(owner, minlength=events)
     return per_event, code.astype(np.int32), (count / total[slot]).astype(np.float32)
+
+
+def _told(encoding: Encoding, lines: pl.DataFrame, event: NDArray[np.int64], events: int) -> Told:
+    """Return what a language model reads of events.
+
+    Args:
+        encoding: has one.
+        lines: of the events.
+        event: the number of each line's event; shape (L,).
+        events: how many there are.
+    """
+    assert encoding.reader is not None
+    columns = [lines[name] for name in encoding.told]
+    raw = pl.concat([column.unique() for column in columns]).unique().drop_nulls()
+    clean = pl.DataFrame({"raw": raw, "text": cleaned(raw, characters=encoding.reader.characters)}).drop_nulls()
+    distinct = clean["text"].unique().sort()
+    numbered = clean.join(distinct.to_frame().with_row_index("number"), on="text")
+    keys = []
+    for place, column in enumerate(columns):
+        number = column.rename("raw").to_frame().join(numbered, on="raw", how="left", maintain_order="left")["number"]
+        known = number.is_not_null().to_numpy()
+        slot = event[known] * len(columns) + place
+        keys.append(slot * len(distinct) + number.drop_nulls().cast(pl.Int64).to_numpy())
+    key, count = np.unique(np.concatenate(keys), return_counts=True)
+    slots, texts = np.divmod(key, max(len(distinct), 1))
+    total: NDArray[Any] = np.bincount(slots, weights=count)
+    per_event = np.bincount(slots // len(columns), minlength=events)
+    return Told(distinct, per_event, texts.astype(np.int32), (count / total[slots]).astype(np.float32))

@@ -21,8 +21,30 @@ from valuecast.sequences.encoding import Encoding
 
 KIND: Final = "sequences"
 USERS: Final = "users.parquet"
+TEXTS: Final = "texts.parquet"
 
 Arrays = dict[str, NDArray[Any]]
+_TEXTS: Final = ("text_edges", "text_places", "text_weights")
+"""The arrays of ``Texts``, in the order of its fields."""
+
+
+@dataclass(frozen=True, eq=False)
+class Texts:
+    """What a language model reads of E events: S different texts; event ``e`` has those from ``edges[e]`` on.
+
+    What is protected in a log is replaced before there is a log; so it is in no text either.
+
+    Attributes:
+        distinct: every different text once; shape (S,).
+        edges: number of each event's first text; shape (E + 1,), int64.
+        places: in ``distinct``, of the texts of all events one after the other; shape (T,), int32.
+        weights: the share of the event's lines with a text in this column that have this one; shape (T,), float32.
+    """
+
+    distinct: pl.Series
+    edges: NDArray[np.int64]
+    places: NDArray[np.int32]
+    weights: NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +60,7 @@ class Sequences:
         edges: number of each event's first code; shape (E + 1,), int64.
         codes: of all events, one after the other; shape (C,), int32.
         weights: the share of the event's known values of this column that have this code; shape (C,), float32.
+        texts: what a language model reads, if the encoding has one and the log has texts.
     """
 
     encoding: Encoding
@@ -48,6 +71,7 @@ class Sequences:
     edges: NDArray[np.int64]
     codes: NDArray[np.int32]
     weights: NDArray[np.float32]
+    texts: Texts | None = None
 
     @property
     def count(self) -> int:
@@ -76,22 +100,36 @@ def encode(encoding: Encoding, log: EventLog, *, folder: Path | None = None) -> 
     """
     encoding.check(log)
     if folder is None:
-        users, parts = [], [_start(encoding)]
-        for names, part in _parts(encoding, log):
+        users, parts, book = [], [_start(encoding)], _Book()
+        for names, part in _parts(encoding, log, book):
             users.append(names)
             parts.append(part)
         whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        return Sequences(encoding, _together(users), **whole)
+        return _sequences(encoding, _together(users), book.texts, whole)
     facts = {"log": log.fingerprint, "encoding": encoding.to_dict(), "code": artifact.code_digest()}
     if not _kept(folder, encoding, facts):
         artifact.save(folder, kind=KIND, facts=facts, write=lambda draft: _write(encoding, log, draft))
     # as plain arrays: what is picked from a mapped one would be called mapped too
     mapped = {name: np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r")) for name in _start(encoding)}
-    return Sequences(encoding, pl.read_parquet(folder / USERS)[c.USER], **mapped)
+    texts = pl.read_parquet(folder / TEXTS)["text"] if encoding.told else None
+    return _sequences(encoding, pl.read_parquet(folder / USERS)[c.USER], texts, mapped)
+
+
+def _sequences(encoding: Encoding, users: pl.Series, distinct: pl.Series | None, arrays: Arrays) -> Sequences:
+    """Put together what was read; the arrays of texts have names of their own."""
+    own: dict[str, Any] = {name: values for name, values in arrays.items() if name not in _TEXTS}
+    if not encoding.told or distinct is None:
+        return Sequences(encoding, users, **own)
+    return Sequences(encoding, users, **own, texts=Texts(distinct, *(arrays[name] for name in _TEXTS)))
 
 
 def _start(encoding: Encoding) -> Arrays:
     """Return the arrays of no users; those of users follow on them."""
+    texts: Arrays = {
+        "text_edges": np.zeros(1, np.int64),
+        "text_places": np.zeros(0, np.int32),
+        "text_weights": np.zeros(0, np.float32),
+    }
     return {
         "starts": np.zeros(1, np.int64),
         "time": np.zeros(0, np.int64),
@@ -99,27 +137,31 @@ def _start(encoding: Encoding) -> Arrays:
         "edges": np.zeros(1, np.int64),
         "codes": np.zeros(0, np.int32),
         "weights": np.zeros(0, np.float32),
+        **(texts if encoding.told else {}),
     }
 
 
-def _parts(encoding: Encoding, log: EventLog) -> Iterator[tuple[pl.Series, Arrays]]:
+def _parts(encoding: Encoding, log: EventLog, book: _Book) -> Iterator[tuple[pl.Series, Arrays]]:
     """Yield some users at a time, and what follows on the arrays of those before."""
-    events, codes = 0, 0
+    events, codes, texts = 0, 0, 0
     for users, lines in reading.passes(log):
         found = reading.read(encoding, log, lines)
         starts, edges = events + np.cumsum(found.per_user), codes + np.cumsum(found.per_event)
         events, codes = int(starts[-1]), int(edges[-1])
-        yield (
-            users,
-            {
-                "starts": starts,
-                "time": found.time,
-                "numbers": found.numbers,
-                "edges": edges,
-                "codes": found.codes,
-                "weights": found.weights,
-            },
-        )
+        part: Arrays = {
+            "starts": starts,
+            "time": found.time,
+            "numbers": found.numbers,
+            "edges": edges,
+            "codes": found.codes,
+            "weights": found.weights,
+        }
+        if found.told:
+            ends = texts + np.cumsum(found.told.per_event)
+            texts = int(ends[-1])
+            places = book.places(found.told.distinct)[found.told.texts]
+            part |= {"text_edges": ends, "text_places": places, "text_weights": found.told.weights}
+        yield users, part
 
 
 def _together(users: list[pl.Series]) -> pl.Series:
@@ -139,9 +181,9 @@ def _kept(folder: Path, encoding: Encoding, facts: artifact.Facts) -> bool:
 def _write(encoding: Encoding, log: EventLog, folder: Path) -> None:
     """Append the arrays part by part to ``.npy`` files."""
     files = {name: _Growing(folder / f"{name}.npy", start) for name, start in _start(encoding).items()}
-    users = []
+    users, book = [], _Book()
     try:
-        for names, part in _parts(encoding, log):
+        for names, part in _parts(encoding, log, book):
             users.append(names)
             for name, file in files.items():
                 file.append(part[name])
@@ -149,6 +191,26 @@ def _write(encoding: Encoding, log: EventLog, folder: Path) -> None:
         for file in files.values():
             file.close()
     _together(users).to_frame().write_parquet(folder / USERS)
+    if encoding.told:
+        book.texts.to_frame().write_parquet(folder / TEXTS)
+
+
+class _Book:
+    """Every different text once, in the order in which they came."""
+
+    def __init__(self) -> None:
+        self.texts = pl.Series("text", [], pl.String)
+
+    def places(self, texts: pl.Series) -> NDArray[np.int32]:
+        """Return the places of different texts, and add those that are new."""
+        own = texts.rename("text").to_frame()
+        new = own.join(self.texts.to_frame(), on="text", how="anti", maintain_order="left")["text"]
+        self.texts = pl.concat([self.texts, new])
+        numbered = self.texts.to_frame().with_row_index("place")
+        found: NDArray[np.int32] = (
+            own.join(numbered, on="text", how="left", maintain_order="left")["place"].cast(pl.Int32).to_numpy()
+        )
+        return found
 
 
 class _Growing:

@@ -22,18 +22,15 @@ from valuecast.events.log import EventLog
 from valuecast.events.schema import Kind
 from valuecast.language import Language, Text
 from valuecast.sequences.learning import CATEGORIES
-from valuecast.sequences.words import UNSPACED
+from valuecast.sequences.words import CHARACTERS, EDGES, UNSPACED, cleaned
 
 ABOUTS: Final = 2
 """So many columns of categories are told."""
 ABOUT_WORDS: Final = 4
 """Of each of them, this many words."""
-CHARACTERS: Final = 400
-"""No more of a text is looked at."""
 _UNIT: Final = rf"(?:[{UNSPACED}]{{1,2}}|[^ {UNSPACED}]{{1,16}}) ?"
 """What counts as a word: two characters of a script without spaces; a long run of letters is several."""
 _WORDED: Final = rf"[{UNSPACED}]|\b[\p{{L}}\p{{M}}]{{2,}}\b"
-_EDGES: Final = " .,;:+&-/(，。；：、（"
 
 
 @dataclass(frozen=True)
@@ -126,16 +123,9 @@ def _most(values: dict[str, int]) -> str | None:
     return min(values, key=lambda name: (-values[name], name), default=None)
 
 
-def cleaned(values: pl.Series) -> pl.Series:
-    """Return texts in lower case on one line, without control characters; null where nothing is left."""
-    bare = values.str.slice(0, CHARACTERS).str.normalize("NFKC").str.replace_all(r"[\p{C}\s]+", " ")
-    bare = bare.str.to_lowercase().str.strip_chars(_EDGES)
-    return pl.select(pl.when(bare != "").then(bare)).to_series()
-
-
 def shortened(values: pl.Series, words: int) -> pl.Series:
     """Return the first words of clean texts."""
-    return values.str.extract_all(_UNIT).list.head(words).list.join("").str.strip_chars(_EDGES)
+    return values.str.extract_all(_UNIT).list.head(words).list.join("").str.strip_chars(EDGES)
 
 
 def told(lines: pl.DataFrame, columns: Sequence[Sequence[str]], *, words: int, language: Language) -> pl.DataFrame:

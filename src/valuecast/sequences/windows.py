@@ -211,6 +211,7 @@ def batch(sequences: Sequences, windows: Windows, chosen: IntArray) -> Batch:
         clock=clock(encoding, rows.at, _past(sequences, rows)),
         row=rows.row,
         event=event,
+        texts=event,
         users=tuple(sequences.users[windows.user[chosen]].to_list()),
     )
 

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from valuecast import columns as c
 from valuecast.language import Language, Text
 from valuecast.sequences.numerals import gaps, numbers, sizes
-from valuecast.sequences.titles import cleaned, shortened
+from valuecast.sequences.titles import shortened
+from valuecast.sequences.words import cleaned
 
 KIND_WORDS: Final = 4
 """No more words of a type of event."""

@@ -10,6 +10,9 @@ import polars as pl
 
 UNSPACED: Final = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
 """Scripts that put no spaces between words."""
+CHARACTERS: Final = 400
+"""No more of a text is looked at, where nothing else is said."""
+EDGES: Final = " .,;:+&-/(，。；：、（"
 _WORD: Final = rf"[{UNSPACED}]+|\b[\p{{L}}\p{{M}}--[{UNSPACED}]]{{2,}}\b"
 _RUN: Final = rf"^[{UNSPACED}]{{2,}}$"
 
@@ -38,3 +41,10 @@ def words(texts: pl.Series) -> pl.DataFrame:
     )
     split = each.join(pairs, on="word", how="left", maintain_order="left").explode("pair")
     return split.select("row", pl.coalesce("pair", "word").alias("word")).unique(maintain_order=True)
+
+
+def cleaned(values: pl.Series, *, characters: int = CHARACTERS) -> pl.Series:
+    """Return texts in lower case on one line, without control characters; null where nothing is left."""
+    bare = values.str.slice(0, characters).str.normalize("NFKC").str.replace_all(r"[\p{C}\s]+", " ")
+    bare = bare.str.to_lowercase().str.strip_chars(EDGES)
+    return pl.select(pl.when(bare != "").then(bare)).to_series()

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from typing import Any, TypedDict, Unpack, cast
 
@@ -34,13 +33,14 @@ from valuecast.models.registry import FUSED, FUSIONS, JOINT
 from valuecast.models.standing import Standing
 from valuecast.tasks import Task
 from valuecast.tasks.splits import Round, Split, TimeSplit, UserSplit
+from valuecast.training.augmentation.varied import varied
 from valuecast.training.beside import Beside
 from valuecast.training.calibrate import Judged, Scored, calibrated
 from valuecast.training.fitted import Fitted
 from valuecast.training.loop import History, train
 from valuecast.training.processes import apart
 from valuecast.training.stages import Stage, TaskRows, rounds_for
-from valuecast.training.supervised import Asked, Learner, feed
+from valuecast.training.supervised import Asked, FrozenFeed, Learner, ReadFeed, feed
 from valuecast.training.tables import Tables
 
 Progress = Callable[[str], None]
@@ -72,13 +72,16 @@ class Options(TypedDict, total=False):
     progress: Progress
 
 
-def check_options(options: Options) -> None:
-    """Refuse an option that the method would ignore.
+def check_options(options: Options, base: Foundation) -> None:
+    """Refuse an option that the method would ignore, and a method that is not of this kind of backbone.
 
     Raises:
         ConfigError: there is one.
     """
     method = options.get("method", FUSED)
+    if method in FUSIONS and base.body.prefix:
+        remedy = "Use --method lora, or another of one network; or a recipe whose [fusion] names it among its parts."
+        raise ConfigError(f"'{method}' is of a backbone of events", where="method", remedy=remedy)
     other, used = ("settings", "fusion") if method in FUSIONS else ("fusion", "settings")
     if other in options:
         raise ConfigError(f"'{method}' has no use for it", where=other, remedy=f"Give '{used}', or leave it out.")
@@ -90,10 +93,8 @@ def prepare(base: Foundation, tasks: Sequence[Task], log: EventLog, **options: U
     Here the method is ``full`` by default; ``fused`` is made of several networks and other models.
     """
     way = options.setdefault("method", "full")
-    check_options(options)
+    check_options(options, base)
     fusion = options.get("fusion", Fusion()) if way == JOINT else None
-    if fusion and base.body.prefix:
-        raise ConfigError(f"'{way}' is of a backbone of events", where="method", remedy="Use 'lora', or 'frozen'.")
     method = fusion.trunk if fusion else cast(Adaptation, way)
     name = base.body.prefix + way
     settings = fusion.joint if fusion else options.get("settings", usual(name))
@@ -196,9 +197,9 @@ class Course:
             how = replace(how, epochs=chosen.best_epoch)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            network, frozen = self._network(), self.method == "frozen"
-            give = partial(feed, network, self.histories, batch_events=how.batch_events, frozen=frozen)
-            first, judge = give(asked, seed=self.seed), give(held, seed=None) if held else None
+            network = self._network()
+            first = self._feed(network, asked, seed=self.seed)
+            judge = self._feed(network, held, seed=None) if held else None
             adapters.apply(network, self.method, self.settings, steps=how.epochs * first.batches)
             standing = Standing.of(self.beside.among(stage.learned)) if self.beside else None
             answerer = self._answerer(network, specs, standing)
@@ -209,7 +210,7 @@ class Course:
                 judge=judge,
                 halved=chosen.halved if chosen else None,
                 seed=self.seed,
-                groups=None if frozen else _depths(network),
+                groups=None if self.method == "frozen" else _depths(network),
                 folder=self.folder,
                 data=self._data(stage),
                 name=f"{self.name}-{stage.name}",
@@ -217,6 +218,15 @@ class Course:
                 watch=watch and (lambda number: watch(number, answerer)),
             )
         return answerer, history
+
+    def _feed(self, network: StateNetwork, asked: Asked, *, seed: int | None) -> ReadFeed | FrozenFeed:
+        """Batches of some rows; those that are learned from, which have a seed, may be varied."""
+        frozen, varying = self.method == "frozen", self.settings.augmentation
+        reading = self.histories.reading(asked.keys, share=True)
+        if seed is not None:
+            reading = varied(reading, varying, body=self.base.body, frozen=frozen, seed=seed)
+        size = self.settings.optimisation.batch_events
+        return feed(network, reading, asked, batch_events=size, seed=seed, frozen=frozen)
 
     @property
     def _towers(self) -> dict[str, Any]:

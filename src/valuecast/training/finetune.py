@@ -49,7 +49,7 @@ def finetune_together(
         TaskError: the tasks do not share their cutoffs, or two of them have one name; and what ``finetune`` raises.
     """
     options.setdefault("method", FUSED)
-    check_options(options)
+    check_options(options, base)
     if options["method"] != FUSED:
         return tuple(fitted.predictor for fitted in prepare(base, tasks, log, **options).run())
     tables, split = options.get("tables", Tables()), options.get("split", TimeSplit())

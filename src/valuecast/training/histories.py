@@ -12,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from valuecast import columns as c
-from valuecast.models.network import Tensors
+from valuecast.models.event_texts import TextVectors
+from valuecast.models.reading import tensors
 from valuecast.sequences import windows as cut
 from valuecast.sequences.batch import IntArray
 from valuecast.sequences.reading import DAY
@@ -112,6 +113,7 @@ class Histories:
         once: whether windows that cover ask about each event only once, where they show at least half a window of what
             was before it, if there is so much. (In training, less before it is one more thing to learn from.)
         limit: so many events of random users are enough.
+        texts: of the events, where any are read.
     """
 
     sequences: Sequences
@@ -124,6 +126,7 @@ class Histories:
     sliced: bool = False
     once: bool = False
     limit: int | None = None
+    texts: TextVectors | None = None
 
     def plan(self, epoch: int) -> Sequence[Windows]:
         """Return the windows of each batch."""
@@ -148,7 +151,7 @@ class Histories:
             counts = np.where(known, self.following.classes[batch.event].astype(np.int64), -1)
         target = asked & (time >= self.since) & (time < self.until)
         return Asked(
-            Tensors.of(batch),
+            tensors(batch, self.texts),
             target=torch.from_numpy(target),
             counts=torch.from_numpy(counts),
             user=torch.from_numpy(item.user),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from functools import cached_property
@@ -16,8 +16,9 @@ from torch import Tensor
 
 from valuecast import moments
 from valuecast.config.learning import Pretraining
-from valuecast.errors import FitError
+from valuecast.errors import ConfigError, FitError
 from valuecast.events.log import EventLog
+from valuecast.models.event_texts import TextVectors, reader_of
 from valuecast.models.finetuned import place
 from valuecast.models.network import Network
 from valuecast.models.trunks import length_of
@@ -25,6 +26,7 @@ from valuecast.sequences.common import learn_common, placed
 from valuecast.sequences.encoding import Encoding
 from valuecast.sequences.learning import learn
 from valuecast.sequences.sequences import encode
+from valuecast.sequences.texts import reads
 from valuecast.training.asking import Field, Question, questions
 from valuecast.training.feed import Feed, Mixed
 from valuecast.training.histories import Histories, following
@@ -37,6 +39,7 @@ JUDGED: Final = 500_000
 """Events of random users of a shop that are enough for validation."""
 
 Cases = Mapping[Question, Mapping[Field, Tensor]]
+Progress = Callable[[str], None]
 Sums = dict[str, Any]
 """For each field the number of cases, the sum of their losses and that of the baseline's; shape (3,)."""
 
@@ -51,11 +54,21 @@ class Share:
     judge: Histories | None
 
     @classmethod
-    def of(cls, log: EventLog, encoding: Encoding, settings: Pretraining, *, seed: int, folder: Path | None) -> Share:
+    def of(
+        cls,
+        log: EventLog,
+        encoding: Encoding,
+        settings: Pretraining,
+        *,
+        seed: int,
+        folder: Path | None,
+        progress: Progress | None = None,
+    ) -> Share:
         """Read the histories of a log, in ``folder`` if there is one; see ``pretrain``."""
         span, judged = log.span, judged_from(log, settings)
         with processes().main_process_first():  # the others find what the first has written
             sequences = encode(encoding, log, folder=folder and apart(folder))
+            texts = TextVectors.of(sequences, progress=progress)
         feed = Histories(
             sequences,
             following(sequences, until=_micros(span.until)) if settings.objectives.counts else None,
@@ -65,6 +78,7 @@ class Share:
             events=settings.optimisation.batch_events,
             seed=seed,
             sliced=settings.architecture.trunk == "bert" or settings.objectives.contrastive > 0,
+            texts=texts,
         )
         if not feed.plan(0):
             raise FitError(
@@ -108,14 +122,21 @@ class Pool:
 
     @classmethod
     def of(
-        cls, logs: Sequence[EventLog], settings: Pretraining, *, common: bool, seed: int, folder: Path | None
+        cls,
+        logs: Sequence[EventLog],
+        settings: Pretraining,
+        *,
+        common: bool,
+        seed: int,
+        folder: Path | None,
+        progress: Progress | None = None,
     ) -> Pool:
         """Collect what ``pretrain`` learns from; see there."""
         early = [log.before(judged_from(log, settings)) for log in logs]
-        encodings = learn_common(early) if common else tuple(map(learn, early))
+        encodings = learned(early, settings, common=common)
         names = ["sequences"] if len(logs) == 1 else [f"shop-{number}" for number in range(1, len(logs) + 1)]
         shares = (
-            Share.of(log, encoding, settings, seed=seed, folder=folder and folder / name)
+            Share.of(log, encoding, settings, seed=seed, folder=folder and folder / name, progress=progress)
             for log, encoding, name in zip(logs, encodings, names, strict=True)
         )
         return cls(tuple(shares), settings, seed)
@@ -136,6 +157,12 @@ class Pool:
         """The one shop's, or what is common to all, of no shop."""
         encoding = self.shares[0].feed.sequences.encoding
         return placed(encoding, None) if encoding.common else encoding
+
+    @property
+    def read(self) -> list[str]:
+        """What texts are read by, and which: weights do not tell."""
+        encodings = [share.feed.sequences.encoding for share in self.shares]
+        return [f"{each.reader.digest} {' '.join(each.told)}" for each in encodings if each.reader]
 
     @cached_property
     def cases(self) -> tuple[Cases, ...]:
@@ -229,6 +256,32 @@ class Pool:
                     found = np.array([len(each.losses), each.losses.double().sum(), each.baselines.double().sum()])
                     sums[each.name] = sums.get(each.name, 0) + found
         return sums
+
+
+def learned(logs: Sequence[EventLog], settings: Pretraining, *, common: bool) -> tuple[Encoding, ...]:
+    """Learn from each log what an event is made of, its texts too if they are to be read.
+
+    Args:
+        logs: one of each shop, cut to what may be known.
+        settings: say what reads texts.
+        common: whether all are read alike.
+
+    Raises:
+        ConfigError: columns of texts that a log does not have, or that are named though shops have different ones.
+        MissingExtraError: the package that carries the language model is not installed.
+        ModelError: there is no such model, or it cannot be used.
+    """
+    how = settings.text
+    if how and how.columns and common:
+        what = "columns are of one shop, and what is read in many shops alike is found in each"
+        raise ConfigError(what, where="text: columns", remedy="Leave 'columns' out.")
+    reader = reader_of(how) if how else None
+    if common:
+        return learn_common(logs, reader=reader)
+    own = map(learn, logs)
+    if reader is None or how is None:
+        return tuple(own)
+    return tuple(reads(each, log, reader=reader, columns=how.columns) for each, log in zip(own, logs, strict=True))
 
 
 def judged_from(log: EventLog, settings: Pretraining) -> datetime:

@@ -14,9 +14,8 @@ from valuecast.events.log import EventLog
 from valuecast.models.backbone import Backbone
 from valuecast.models.network import Network, layers
 from valuecast.models.seen import Seen
-from valuecast.sequences.learning import learn
 from valuecast.training.loop import train
-from valuecast.training.pool import NAME, Pool, judged_from, processes
+from valuecast.training.pool import NAME, Pool, judged_from, learned, processes
 
 Progress = Callable[[str], None]
 
@@ -42,6 +41,9 @@ def pretrain(
     (see ``valuecast.sequences.common``). Batches are of one shop each, and mixed. Such a backbone may be fine-tuned on
     any shop's log; it knows the shops that it was pre-trained on, and what it has seen of them.
 
+    With ``settings.text`` a language model that does not learn reads the texts of events, such as titles: items that
+    the backbone has never seen then say what they are. The backbone remembers which one, not its weights.
+
     Args:
         log: everything that may be known (``log.before(...)``), of one shop or of each.
         common: whether one shop alone is read in the common encoding too, so that others can use the backbone.
@@ -59,7 +61,9 @@ def pretrain(
     Raises:
         FitError: there is nothing to learn, nothing to validate on, or training went astray.
         LogError: the log has no events to learn from.
-        ConfigError: the folder holds a checkpoint of another run.
+        ConfigError: the folder holds a checkpoint of another run, or a log has no such column of texts.
+        MissingExtraError: the package that carries the language model is not installed.
+        ModelError: there is no such language model, or it cannot be used.
     """
     logs = (log,) if isinstance(log, EventLog) else tuple(log)
     if not logs or len({each.digest for each in logs}) < len(logs):
@@ -71,7 +75,7 @@ def pretrain(
     settings = replace(settings, architecture=replace(settings.architecture, **chosen))  # type: ignore[arg-type]
     say = progress if progress and processes().is_main_process else (lambda _: None)
     say(f"{NAME}: reading histories")
-    pool = Pool.of(logs, settings, common=common or len(logs) > 1, seed=seed, folder=folder)
+    pool = Pool.of(logs, settings, common=common or len(logs) > 1, seed=seed, folder=folder, progress=say)
     say(f"{NAME}: counting what is asked")
     learner = pool.learner()
     depth = layers(learner.network)
@@ -83,7 +87,7 @@ def pretrain(
         seed=seed,
         groups=[(parameters, len(depth) - 1 - number) for number, parameters in enumerate(depth)],
         folder=folder,
-        data=" ".join(each.fingerprint for each in logs),
+        data=" ".join([*(each.fingerprint for each in logs), *pool.read]),
         name=NAME,
         progress=progress,
     )
@@ -95,7 +99,7 @@ def pretrain(
 
 def untrained(log: EventLog, *, settings: Pretraining = Pretraining(), seed: int = 0) -> Backbone:
     """Return what ``pretrain`` would start from, which is all that ``scratch`` takes of a backbone."""
-    encoding = learn(log.before(judged_from(log, settings)))
+    (encoding,) = learned([log.before(judged_from(log, settings))], settings, common=False)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         network = Network(settings.architecture, encoding).eval()

@@ -16,7 +16,7 @@ from valuecast import columns as c
 from valuecast.models import adapters
 from valuecast.models.finetuned import Answerer, read
 from valuecast.models.network import StateNetwork
-from valuecast.models.reading import Given, Histories, Reading
+from valuecast.models.reading import Given, Reading
 
 Labels = NDArray[np.float32]
 
@@ -212,19 +212,18 @@ class Learner(nn.Module):
 
 
 def feed(
-    network: StateNetwork, histories: Histories, asked: Asked, *, batch_events: int, seed: int | None, frozen: bool
+    network: StateNetwork, reading: Reading, asked: Asked, *, batch_events: int, seed: int | None, frozen: bool
 ) -> ReadFeed | FrozenFeed:
     """Make the feed of some rows.
 
     Args:
         network: if it is frozen, it is asked here about every row, once.
-        histories: of the log.
+        reading: the histories of the rows.
         asked: rows and labels.
         batch_events: events in a batch; a frozen network's rows come eight times fewer at once.
         seed: of the order; None for rows that are judged, not learned from.
         frozen: whether no weight of the network is trained.
     """
-    reading = histories.reading(asked.keys, share=True)
     if not frozen:
         return ReadFeed(asked, reading, batch_events, seed)
     states = torch.empty(len(asked.keys), network.state_width)

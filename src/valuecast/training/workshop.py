@@ -168,7 +168,8 @@ class Workshop:
         assert self.text is not None
         if self.text not in self._made:
             self._made[self.text] = TextBackbone.open(self.text)
-        return cast(Foundation, self._made[self.text])
+        found: Foundation = self._made[self.text]
+        return found
 
     def backbone(
         self, log: EventLog, rounds: Sequence[Round], *, rung: str, seed: int, progress: Progress

@@ -83,8 +83,14 @@ def test_columns_are_read_as_they_are() -> None:
     assert figures(rows, boosted(rows, "test"))["auc"] > 0.95
 
 
+def test_columns_of_words_are_read_as_words() -> None:
+    frame = texts(300, noise=0.02).with_columns(did=pl.col("text") + pl.col("user"), age=pl.lit("30"))
+    rows = labelled_of(frame, Reading(columns=("did", "age")))
+    assert figures(rows, boosted(rows, "test"))["auc"] > 0.9
+
+
 def test_chinese_and_texts_without_words() -> None:
-    chinese = texts(200).with_columns(pl.col("text").replace_strict({}, default="红色茶杯，顾客退货").alias("text"))
+    chinese = texts(200).with_columns(text=pl.lit("红色茶杯，顾客退货"))
     chinese = chinese.with_columns(
         text=pl.when(pl.col("label") == "stay").then(pl.lit("白色烛台订单")).otherwise("text")
     )

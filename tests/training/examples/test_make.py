@@ -16,7 +16,7 @@ from valuecast.events.log import EventLog
 from valuecast.moments import moment
 from valuecast.tasks import churn, value
 from valuecast.tasks.labels import labels
-from valuecast.training.examples.make import make, written
+from valuecast.training.examples.make import make, taught_by, written
 from valuecast.training.examples.table import read_labelled
 
 TASK = churn(days=10, active=60)
@@ -65,6 +65,7 @@ def test_splits_by_time_do_not_touch(log: EventLog, tmp_path: Path) -> None:
         last = found.filter(split="test")["at"].unique().to_list()
         assert last == [moment(AT[count - 1])]
         assert set(found["split"]) == {"train", "validation", "test"}
+        assert found.filter(split="train")["at"].max() == taught_by(AT[:count])
         learned = found.filter(pl.col("split") != "test")["at"].max()
         assert learned + timedelta(days=10) <= last[0]  # type: ignore[operator]
         if count == 2:  # validated on other users of the first cutoff

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import classification_report, log_loss, roc_auc_score
 
-from valuecast.training.examples.scores import by_class, figures, measured, plain
+from valuecast.training.examples.scores import MACRO, WEIGHTED, by_class, figures, measured, plain
 
 
 def answers(rows: int, classes: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -28,7 +28,8 @@ def test_the_report_is_scikit_learns(seed: int, classes: int) -> None:
         truth, said.argmax(axis=1), labels=range(classes), target_names=names, output_dict=True, zero_division=0
     )
     found = by_class(truth, said, names)
-    assert found["support"].sum() == found["called"].sum() == 40
+    assert found["class"].to_list() == [*names, MACRO, WEIGHTED]
+    assert found["support"].head(classes).sum() == found["called"].head(classes).sum() == 40
     for row in found.iter_rows(named=True):
         own = usual[row["class"]]
         assert row["f1"] == pytest.approx(own["f1-score"])

@@ -6,10 +6,10 @@ import copy
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 import polars as pl
@@ -25,9 +25,9 @@ from valuecast.errors import ConfigError
 from valuecast.events.log import EventLog
 from valuecast.models.network import StateNetwork
 from valuecast.models.text.source import most_tokens
-from valuecast.models.text.tokens import Tokenised, Tokens, tokenise
+from valuecast.models.text.tokens import Tokens, tokenise
 from valuecast.models.trunks import OTHER, Layered
-from valuecast.sequences.textify import phrases
+from valuecast.sequences.textify import Phrases, phrases
 
 FOLDER: Final = "text"
 DROPOUT: Final = 0.1
@@ -106,6 +106,16 @@ def is_causal(model: PreTrainedModel) -> bool:
     return bool(decoder) or _FAMILIES.get(config.model_type) in ("gpt2", "llama")
 
 
+class Texts(Protocol):
+    """Tokens of rows: as ``Tokenised`` has them, or varied."""
+
+    def plan(self, tokens: int, draw: np.random.Generator | None = None) -> list[NDArray[np.int64]]:
+        """Put texts of similar length together."""
+
+    def batch(self, chosen: NDArray[np.int64]) -> Tokens:
+        """Make one batch of a plan."""
+
+
 @dataclass(frozen=True)
 class TextReading:
     """Tokens of keys, row for row.
@@ -113,10 +123,12 @@ class TextReading:
     Attributes:
         tokens: of each row.
         users: of each row.
+        told: the histories in words, where that is what the tokens are of.
     """
 
-    tokens: Tokenised
+    tokens: Texts
     users: pl.Series
+    told: Phrases | None = None
 
     def plan(self, size: int, draw: np.random.Generator | None = None) -> list[NDArray[np.int64]]:
         """Return numbers of rows, of which each batch has ``size`` tokens at most."""
@@ -124,7 +136,8 @@ class TextReading:
 
     def load(self, item: NDArray[np.int64]) -> Tokens:
         """Collect the tokens."""
-        return self.tokens.batch(item, users=tuple(self.users.gather(item).to_list()))
+        found = self.tokens.batch(item)
+        return replace(found, users=tuple(self.users.gather(found.row.numpy()).to_list()))
 
 
 @dataclass(frozen=True)
@@ -147,7 +160,7 @@ class TextHistories:
         """
         text = self.body.text
         told = phrases(self.log, keys, language=text.language)
-        return TextReading(tokenise(self.body.tokenizer, told, tokens=text.tokens), keys[c.USER])
+        return TextReading(tokenise(self.body.tokenizer, told, tokens=text.tokens), keys[c.USER], told)
 
 
 @dataclass(frozen=True, eq=False)

@@ -42,7 +42,8 @@ class VariedReading:
         if seed < 0:
             return self.reading.load(chosen)
         sequences, windows, rng = self.reading.sequences, self.reading.windows, np.random.default_rng(seed)
-        return Tensors.of(augment.augmented(sequences, windows, chosen, settings=self.settings, rng=rng))
+        found = augment.augmented(sequences, windows, chosen, settings=self.settings, rng=rng)
+        return self.reading.tensors(found)
 
 
 def varied(reading: EventReading, settings: Augmentation, *, frozen: bool) -> EventReading | VariedReading:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 CHARACTERS: Final = 100_000
 """Of a text that words are counted in: what is beyond changes no count that matters, and may be 10 MB."""
 _TREES, _PATIENCE = 500, 30
+_FEW = 50
 _STRENGTHS = (0.01, 0.1, 1.0, 10.0)
 
 
@@ -34,7 +35,7 @@ def usual(table: Labelled, rows: int) -> Said:
 
 
 def boosted(table: Labelled, split: Split, *, seed: int = 0) -> Said:
-    """Return what boosted trees say of a split: over columns where texts were written of them, else over words.
+    """Return what boosted trees say of a split: over words, and over the columns that texts were written of, if any.
 
     Words, and pairs of them, weigh by TF-IDF; of Chinese, which has no spaces, characters. Trees grow
     until the loss on the validation rows has not fallen for 30 of them.
@@ -44,10 +45,31 @@ def boosted(table: Labelled, split: Split, *, seed: int = 0) -> Said:
         split: of which rows.
         seed: of the trees.
     """
+    parts: tuple[Split, ...] = ("train", "validation", split)
+    return _grown(table, _columns(table, parts) if table.columns else _words(table, parts), seed=seed)
+
+
+def boosted_features(table: Labelled, split: Split, features: pl.DataFrame, *, seed: int = 0) -> Said:
+    """Return what boosted trees say of a split, given engineered features of the log that the texts were made of.
+
+    Args:
+        table: labelled texts, with moments.
+        split: of which rows.
+        features: ``user, at`` and a column for each, for every row of the table.
+        seed: of the trees.
+    """
+    parts: tuple[Split, ...] = ("train", "validation", split)
+    keys = (table.of(name).select(c.KEY) for name in parts)
+    tables = [each.join(features, on=list(c.KEY), how="left", maintain_order="left").drop(c.KEY) for each in keys]
+    inputs = [each.cast(pl.Float64).fill_null(np.nan).to_numpy() for each in tables]
+    return _grown(table, inputs, seed=seed)
+
+
+def _grown(table: Labelled, inputs: list[Any], *, seed: int) -> Said:
+    """Grow trees on the training rows until those of validation are not told better, and ask them about the third."""
     import lightgbm  # noqa: PLC0415 - it takes a second to load
 
-    parts: tuple[Split, ...] = ("train", "validation", split)
-    first, judge, asked = _columns(table, parts) if table.columns else _words(table, parts)
+    first, judge, asked = inputs
     objective = {"binary": "binary", "classes": "multiclass", "number": "regression"}[table.kind]
     params: dict[str, Any] = {
         "objective": objective,
@@ -150,18 +172,28 @@ def _unspaced(texts: list[str]) -> bool:
 
 
 def _columns(table: Labelled, parts: tuple[Split, ...]) -> list[Any]:
-    """Columns as numbers: those that hold numbers as they are, others by how often training rows have the value."""
+    """Columns as they are: numbers; how often training rows have a value where there are few; and words of the rest."""
+    from scipy import sparse  # noqa: PLC0415 - it takes a moment to load
+
     frames = [table.of(name) for name in parts]
-    found: list[list[NDArray[np.float64]]] = [[] for _ in frames]
-    for name in (each for each in table.columns if each in table.frame.columns and each not in (c.USER, TEXT)):
+    found: list[list[NDArray[np.float32]]] = [[] for _ in frames]
+    spoken = False
+    for name in (each for each in table.columns if each in table.frame.columns):
         cells = frames[0][name]
         if cells.cast(pl.Float64, strict=False).null_count() == cells.null_count():
             values = [frame[name].cast(pl.Float64, strict=False) for frame in frames]
-        else:
+        elif cells.n_unique() <= _FEW:
             counts = dict(cells.drop_nulls().value_counts().iter_rows())
             values = [frame[name].replace_strict(counts, default=0, return_dtype=pl.Float64) for frame in frames]
+        else:
+            spoken = True
+            continue
         for own, column in zip(found, values, strict=True):
-            own.append(column.fill_null(np.nan).to_numpy().astype(np.float64))
-    if not found[0]:
-        return [np.zeros((len(frame), 1)) for frame in frames]
-    return [np.stack(own, axis=1) for own in found]
+            own.append(column.fill_null(np.nan).to_numpy().astype(np.float32))
+    told = [
+        np.stack(own, axis=1) if own else np.zeros((len(frame), 1), np.float32)
+        for own, frame in zip(found, frames, strict=True)
+    ]
+    if not spoken:
+        return told
+    return [sparse.hstack([own, words]).tocsr() for own, words in zip(told, _words(table, parts), strict=True)]

@@ -82,7 +82,7 @@ def _csv(path: Path, stream: TextIO) -> pl.DataFrame:
 def _frame(path: Path, reader: Iterator[list[str]]) -> pl.DataFrame:
     rows: list[list[str]] = []
     try:
-        names = [name.strip() for name in next(reader)]
+        names = [name.strip() or f"column{place}" for place, name in enumerate(next(reader), 1)]  # as `ingest` does
         for row in filter(None, reader):  # csv makes an empty list of a blank line
             if len(row) != len(names):
                 raise SourceError(
@@ -136,7 +136,7 @@ def _numbered(found: pl.DataFrame, numbers: pl.Series | None = None) -> pl.DataF
 
 
 def check_names(names: list[str], *, where: str) -> None:
-    """Refuse a header with a name twice, or without one.
+    """Refuse a header with a name twice.
 
     Raises:
         SourceError: so it is.
@@ -144,8 +144,6 @@ def check_names(names: list[str], *, where: str) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise SourceError(f"two columns are called '{twice[0]}'", where=where, remedy="Rename one in the file.")
-    if "" in names:
-        raise SourceError(f"column {names.index('') + 1} has no name", where=where, remedy="Name it in the header.")
 
 
 def wanted(found: pl.DataFrame, name: str, *, where: str, what: str) -> None:

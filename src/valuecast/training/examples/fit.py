@@ -31,6 +31,7 @@ from valuecast.training.examples.scores import measured, plain
 from valuecast.training.examples.scores import told as told_figures
 from valuecast.training.examples.table import TEXT, Labelled
 from valuecast.training.loop import History, train
+from valuecast.training.processes import rank
 
 Progress = Callable[[str], None]
 
@@ -203,7 +204,8 @@ def _watch(number: int, learner: Learner, table: Labelled, made: TextPredictor, 
     rows = np.concatenate([each for each, _ in every])
     said = made.from_raw(raw)
     learner.measured = [*learner.measured[: number - 1], measured(table.kind, truth[rows], said)]
-    say(f"{name}: epoch {number} on validation: {told_figures(learner.measured[-1])}")
+    if rank() == 0:
+        say(f"{name}: epoch {number} on validation: {told_figures(learner.measured[-1])}")
 
 
 def _facts(answerer: Answerer, history: History) -> dict[str, Any]:

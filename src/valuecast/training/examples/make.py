@@ -83,6 +83,11 @@ def make(
     return made.with_columns(split.otherwise(pl.lit("train")).alias(SPLIT))
 
 
+def taught_by(at: Sequence[str]) -> datetime:
+    """Return the last cutoff whose rows ``make`` gives for training."""
+    return moment(at[max(0, len(at) - 3)])
+
+
 def written(made: pl.DataFrame) -> pl.DataFrame:
     """Return the same as a file has it: moments as texts."""
     return made.with_columns(pl.Series(c.AT, [moments.text(at) for at in made[c.AT]], dtype=pl.String))

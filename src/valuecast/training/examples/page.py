@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
 
 import polars as pl
 
-from valuecast.config.examples import SPLITS, Program
+from valuecast.config.examples import SPLITS
 from valuecast.language import Text
 from valuecast.report.blocks import (
     Axis,
@@ -27,22 +26,10 @@ from valuecast.report.blocks import (
     Table,
 )
 from valuecast.training.examples.fit import Fitted
+from valuecast.training.examples.outcome import CONTENDERS, Outcome, comparison, epochs
 from valuecast.training.examples.pseudo import Round, Taught
-from valuecast.training.examples.scores import Said, by_class, figures, measured
+from valuecast.training.examples.scores import MACRO, WEIGHTED, by_class, figures, measured
 from valuecast.training.examples.table import Labelled
-
-CONTENDERS: Mapping[str, Text] = {
-    "usual": Text("The same for everybody", "对所有人给出同样的回答"),
-    "boosted": Text("LightGBM on words", "LightGBM（词频特征）"),
-    "boosted_columns": Text("LightGBM on the columns", "LightGBM（原始列）"),
-    "untrained": Text("Language model before fine-tuning: its head is untrained", "微调前的语言模型：输出头未经训练"),
-    "linear": Text(
-        "Language model before fine-tuning, and a linear model on its states", "微调前的语言模型 + 其向量上的线性模型"
-    ),
-    "tuned": Text("Language model, fine-tuned", "微调后的语言模型"),
-    "pseudo": Text("Language model, fine-tuned with pseudo-labels too", "微调时加入伪标签的语言模型"),
-}
-"""In the order of the page."""
 
 _SPLIT_WORDS = {
     "train": Text("training", "训练"),
@@ -55,26 +42,7 @@ _KINDS = {
     "number": Text("a number", "数值"),
 }
 
-
-@dataclass(frozen=True)
-class Outcome:
-    """All that a page is made of.
-
-    Attributes:
-        program: that was run.
-        table: the labelled texts.
-        said: what each contender says of the test rows.
-        fitted: the model that learned from the labels alone.
-        taught: what pseudo-labels made of it, if they were asked for.
-        cut: how many texts were longer than the model reads.
-    """
-
-    program: Program
-    table: Labelled
-    said: Mapping[str, Said]
-    fitted: Fitted
-    taught: Taught | None
-    cut: int
+_MEANS = {MACRO: Text("Mean of the classes", "各类平均"), WEIGHTED: Text("Mean of the rows", "按行加权平均")}
 
 
 def page(outcome: Outcome, *, made: tuple[Fact, ...] = ()) -> Report:
@@ -93,47 +61,6 @@ def page(outcome: Outcome, *, made: tuple[Fact, ...] = ()) -> Report:
     )
 
 
-def comparison(outcome: Outcome) -> pl.DataFrame:
-    """Return ``contender`` and every figure on the test rows, in the order of the page."""
-    table = outcome.table
-    truth = table.numbers("test")
-    rows = [
-        {"contender": name, **measured(table.kind, truth, outcome.said[name])}
-        for name in CONTENDERS
-        if name in outcome.said
-    ]
-    return pl.DataFrame(rows)
-
-
-def reports(outcome: Outcome) -> pl.DataFrame:
-    """Return the classification report of every contender on the test rows: ``contender, class, precision, ...``."""
-    table = outcome.table
-    truth = table.numbers("test")
-    return pl.concat(
-        by_class(truth, outcome.said[name], table.classes).select(pl.lit(name).alias("contender"), pl.all())
-        for name in CONTENDERS
-        if name in outcome.said
-    )
-
-
-def epochs(fitted: Fitted) -> pl.DataFrame:
-    """Return ``epoch, training, validation`` (losses) and every figure on the validation rows."""
-    return pl.DataFrame(
-        [
-            {
-                "epoch": number,
-                "training": epoch.training["label"],
-                "validation": epoch.validation["label"],
-                **figures_of,
-                "best": number == fitted.history.best_epoch,
-            }
-            for number, (epoch, figures_of) in enumerate(
-                zip(fitted.history.epochs, fitted.measured, strict=True), start=1
-            )
-        ]
-    )
-
-
 def _facts(outcome: Outcome) -> Iterator[Fact]:
     table = outcome.table
     sizes = {name: len(table.of(name)) for name in SPLITS}  # type: ignore[arg-type]
@@ -142,7 +69,9 @@ def _facts(outcome: Outcome) -> Iterator[Fact]:
         "，".join(f"{_SPLIT_WORDS[name].zh} {count:,}" for name, count in sizes.items()),
     )
     yield Fact(Text("Labelled texts", "带标签的文本"), told, _split_note(table))
-    yield Fact(Text("Users", "用户数"), f"{table.facts['users']:,}")
+    every = table.facts.get("drawn")
+    note = Text("drawn from {n:,}", "从 {n:,} 位中抽取").format(n=every) if every else None
+    yield Fact(Text("Users", "用户数"), f"{table.facts['users']:,}", note)
     kind = _KINDS[table.kind].format(n=len(table.classes))
     if table.kind == "number":
         yield Fact(Text("Label", "标签"), kind)
@@ -254,7 +183,7 @@ def _classified(outcome: Outcome) -> Iterator[Block]:
     table = outcome.table
     truth = table.numbers("test")
     columns = (
-        Column("class", Text("Class", "类别")),
+        Column("class", Text("Class", "类别"), words=_MEANS),
         Column("precision", Text("Precision", "精确率"), "number"),
         Column("recall", Text("Recall", "召回率"), "number"),
         Column("f1", Text("F1", "F1"), "number"),

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -13,19 +14,23 @@ from valuecast import columns as c
 from valuecast.config.examples import Program, Reading, Split
 from valuecast.errors import ConfigError
 from valuecast.events.log import EventLog
+from valuecast.features.compute import learn as learn_features
 from valuecast.language import LANGUAGES
+from valuecast.models.inputs import FeatureInputs
 from valuecast.models.text.backbone import TextBackbone
 from valuecast.report.blocks import Fact, Report
 from valuecast.report.html import write_html
 from valuecast.tasks import parse
 from valuecast.training.examples import baselines
 from valuecast.training.examples.fit import Fitted, fit, untrained
-from valuecast.training.examples.make import make, written
-from valuecast.training.examples.page import Outcome, comparison, epochs, page, reports
+from valuecast.training.examples.make import make, taught_by, written
+from valuecast.training.examples.outcome import Outcome, comparison, epochs, reports
+from valuecast.training.examples.page import page
 from valuecast.training.examples.predictor import States
 from valuecast.training.examples.pseudo import teach
 from valuecast.training.examples.scores import Said, measured, told
 from valuecast.training.examples.table import TEXT, Labelled, read_labelled
+from valuecast.training.processes import apart, rank
 
 Say = Callable[[str], None]
 MODEL, CSV = "model", "examples.csv"
@@ -72,12 +77,16 @@ def run(
     reading = program.examples.reading
     program = placed(program, base)
     model = TextBackbone.open(program.text)
-    path = _file(program, out=out, base=base, log=log, say=say)
+    path, features = _file(program, out=out, base=base, log=log, say=say)
     table = read_labelled(path, reading, seed=program.seed)
-    outcome, kept = learn(program, model, table, folder=out / "training", say=say)
+    if program.examples.path is not None and program.examples.users is not None:
+        table = table.drawn(program.examples.users, seed=program.seed)
+    outcome, kept = learn(program, model, table, features=features, folder=out / "training", say=say)
     report = page(outcome, made=made)
-    kept.predictor.save(out / MODEL)
     files = [path] if program.examples.task else []
+    if rank():  # the first process writes
+        return Ran(outcome, report, tuple(files))
+    kept.predictor.save(out / MODEL)
     files += [out / MODEL, *_pages(report, out)]
     tables = {"metrics": comparison(outcome), "epochs": epochs(outcome.fitted)}
     if table.kind != "number":
@@ -90,7 +99,13 @@ def run(
 
 
 def learn(
-    program: Program, model: TextBackbone, table: Labelled, *, folder: Path | None, say: Say
+    program: Program,
+    model: TextBackbone,
+    table: Labelled,
+    *,
+    features: pl.DataFrame | None = None,
+    folder: Path | None,
+    say: Say,
 ) -> tuple[Outcome, Fitted]:
     """Answer the test rows by baselines, before and after fine-tuning; return the model that validation prefers too.
 
@@ -98,6 +113,7 @@ def learn(
         program: how; its examples are read already.
         model: the language model.
         table: the labelled texts.
+        features: of the log that they were made of, if they were: ``user, at`` and a column for each.
         folder: for checkpoints.
         say: is told what is being done.
     """
@@ -113,6 +129,8 @@ def learn(
     say("baselines")
     said["boosted"] = baselines.boosted(table, "test", seed=seed)
     states: dict[Split, States] = {}
+    if features is not None:
+        said["features"] = baselines.boosted_features(table, "test", features, seed=seed)
     said["linear"] = baselines.linear(table, "test", before, states=states)
     said["untrained"] = before.said(states["test"])
     for name, own in said.items():
@@ -142,7 +160,7 @@ def learn(
 def placed(program: Program, base: Path) -> Program:
     """Return it with the paths of models and of a thesaurus, which are relative to the recipe, made whole."""
     varied = {name: getattr(program.augmentation, name) for name in ("thesaurus", "translator", "back")}
-    found = {name: _whole(value, base) for name, value in varied.items() if value is not None}
+    found: dict[str, Any] = {name: _whole(value, base) for name, value in varied.items() if value is not None}
     return replace(
         program,
         text=replace(program.text, model=_whole(program.text.model, base)),
@@ -155,10 +173,13 @@ def _whole(name: str, base: Path) -> str:
     return str(base / name) if (base / name).exists() else name
 
 
-def _file(program: Program, *, out: Path, base: Path, log: Callable[[], EventLog], say: Say) -> Path:
+def _file(
+    program: Program, *, out: Path, base: Path, log: Callable[[], EventLog], say: Say
+) -> tuple[Path, pl.DataFrame | None]:
+    """Return the file of labelled texts; and, if it is made of a log here, engineered features of the same rows."""
     asked = program.examples
     if asked.path is not None:
-        return base / asked.path
+        return base / asked.path, None
     if asked.reading != Reading(kind=asked.reading.kind, shares=asked.reading.shares):
         remedy = "Its columns are known; leave them out of [examples.reading]."
         raise ConfigError("the file is made here", where="examples: reading", remedy=remedy)
@@ -177,9 +198,12 @@ def _file(program: Program, *, out: Path, base: Path, log: Callable[[], EventLog
     )
     path = out / CSV
     path.parent.mkdir(parents=True, exist_ok=True)
-    written(frame).write_csv(path)
+    draft = apart(path.with_name(f".{path.name}"))
+    written(frame).write_csv(draft)
+    draft.replace(path)  # every process has written the same
     say(f"{len(frame):,} labelled texts of {frame[c.USER].n_unique():,} users")
-    return path
+    known = opened.before(taught_by(asked.at))
+    return path, FeatureInputs(learn_features(known)).table(opened, frame.select(c.KEY))
 
 
 def _answered(fitted: Fitted, rows: pl.DataFrame) -> Said:

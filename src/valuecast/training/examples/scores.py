@@ -21,8 +21,12 @@ FloatArray = NDArray[np.float64]
 Said = FloatArray
 """What is said of rows: probabilities of the classes, shape (R, classes); or numbers, shape (R,)."""
 
+MACRO: Final = "macro avg"
+WEIGHTED: Final = "weighted avg"
 LEAST: Final = 1e-6
 """No answer is taken to be surer than this, or a single mistake would cost without limit."""
+
+_REPORT = ("precision", "recall", "f1")
 
 
 @dataclass(frozen=True)
@@ -88,9 +92,14 @@ def measured(kind: Kind, truth: FloatArray, said: Said) -> dict[str, float]:
 
 
 def by_class(truth: FloatArray, said: Said, classes: Sequence[str]) -> pl.DataFrame:
-    """Return a classification report: ``class, precision, recall, f1, support`` for each class, as scikit-learn has it.
+    """Return a classification report, as scikit-learn has it.
 
-    A class is called by the highest probability. One that is never called has no precision: null.
+    A class is called by the highest probability. One never called has no precision, and one that never occurs has no
+    recall: null, which counts as zero in the means.
+
+    Returns:
+        ``class, precision, recall, f1, support`` and ``called`` (how many rows were), for each class; then the mean of
+        the classes, and their mean weighted by support.
     """
     from sklearn.metrics import precision_recall_fscore_support  # noqa: PLC0415 - it takes a second to load
 
@@ -99,23 +108,22 @@ def by_class(truth: FloatArray, said: Said, classes: Sequence[str]) -> pl.DataFr
         codes, called, labels=range(len(classes)), zero_division=0
     )
     counts = np.bincount(called, minlength=len(classes))
+    found = np.stack([precision, recall, f1])
+    means = np.stack([found.mean(axis=1), found @ support / support.sum()], axis=1)
+    rows = np.concatenate([found, means], axis=1)
+    rows[0, : len(classes)][counts == 0] = np.nan
+    rows[1, : len(classes)][support == 0] = np.nan
+    columns = {
+        name: pl.Series(values, dtype=pl.Float64).fill_nan(None) for name, values in zip(_REPORT, rows, strict=True)
+    }
+    totals = {"support": support, "called": counts}
     return pl.DataFrame(
         {
-            "class": list(classes),
-            "precision": [value if count else None for value, count in zip(precision.tolist(), counts, strict=True)],
-            "recall": [value if count else None for value, count in zip(recall.tolist(), support, strict=True)],
-            "f1": f1.tolist(),
-            "support": support.tolist(),
-            "called": counts.tolist(),
+            "class": [*classes, MACRO, WEIGHTED],
+            **columns,
+            **{name: [*each.tolist(), *[int(each.sum())] * 2] for name, each in totals.items()},
         },
-        schema={
-            "class": pl.String,
-            "precision": pl.Float64,
-            "recall": pl.Float64,
-            "f1": pl.Float64,
-            "support": pl.Int64,
-            "called": pl.Int64,
-        },
+        schema_overrides={"class": pl.String},
     )
 
 

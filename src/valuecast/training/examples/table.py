@@ -71,6 +71,16 @@ class Labelled:
         """Labels of a split: numbers, or numbers of classes; shape (R,)."""
         return self.of(split)[c.LABEL].to_numpy().astype(np.float64)
 
+    def drawn(self, users: int, *, seed: int = 0) -> Labelled:
+        """Return the rows of so many users, drawn by a digest; the others stay in the file."""
+        every = self.frame[c.USER].unique()
+        chance = pl.Series([drawn(user, seed, purpose="who") for user in every], dtype=pl.Float64)
+        some = every.filter(chance.rank("ordinal") <= users)
+        kept = replace(self, frame=self.frame.filter(pl.col(c.USER).is_in(some.implode())), facts=dict(self.facts))
+        kept.facts.update(users=len(some), drawn=len(every), pool=len(kept.pool))
+        _check_taught(kept, where=self.where)
+        return kept
+
     @property
     def digest(self) -> str:
         """What tells these rows from others, in a few letters."""
