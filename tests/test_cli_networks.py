@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from tests.commands import END, done, ingested, lines, refused, valuecast, write_csv
+from tests.language_models import tiny
 from valuecast.config.learning import HeadKind, Size, Trunk, Tuning
 from valuecast.models import neural
 
@@ -44,6 +45,20 @@ def finetuned(shop: Path, out: Path, *more: str, before: str = BEFORE) -> str:
 def facts(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
     return found
+
+
+def test_a_language_model_reads_what_items_are_called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VALUECAST_CACHE", str(tmp_path / "cache"))
+    model = tiny("bert", tmp_path / "model")
+    titles = ("red mug", "white mug", "jumbo bag", "cake tin")
+    rows = [(*line, titles[number % 4]) for number, line in enumerate(lines(20))]
+    file, log = write_csv(tmp_path / "sales.csv", rows, "customer,date,amount,what"), tmp_path / "log"
+    ingested(file, log, "--amount", "amount", "--item", "what", "--since", "2024-01-01", "--until", END)
+    asked = ("pretrain", log, "--before", "2024-05-01", "--size", "tiny", "--epochs", "1", "--out", tmp_path / "base")
+    done(*asked, "--text", model)
+    assert facts(tmp_path / "base")["facts"]["settings"]["text"]["model"] == str(model)
+    assert json.loads((tmp_path / "base/encoding.json").read_text())["texts"] == ["item"]
+    assert "no such" in refused(*asked, "--text", tmp_path / "none")
 
 
 def test_pretraining_leaves_a_backbone_and_is_not_repeated(shop: Path, tmp_path: Path) -> None:

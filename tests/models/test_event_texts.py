@@ -167,6 +167,20 @@ def test_another_model_is_refused(model: Path, tmp_path: Path) -> None:
         opened(replace(reader, tokens=16))
 
 
+def test_few_texts_are_remembered_and_have_the_same_vectors(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = opened(reader_of(EventTexts(str(model))))
+    texts = pl.Series([f"{colour} {what}" for colour in ("red", "white") for what in ("mug", "bag", "heart")])
+    wanted = encoder.vectors(texts)
+    event_texts._known.cache_clear()
+    monkeypatch.setattr(event_texts, "MOST", 4)
+    for some in (texts[:3], texts[2:], texts, texts[::-1], texts[:0]):
+        found = event_texts._vectors(encoder, some, None)
+        places = [texts.to_list().index(text) for text in some]
+        np.testing.assert_array_equal(found, wanted[places])
+    monkeypatch.setattr(event_texts, "FEW", 2)
+    np.testing.assert_array_equal(event_texts._vectors(encoder, texts, None), wanted)
+
+
 def test_bad_settings_are_refused(model: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError):
         reader_of(EventTexts(str(tmp_path / "none")))

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
@@ -108,7 +107,7 @@ def test_a_language_model_can_be_a_part_of_a_fusion(model: TextModel, log: Event
     shop = Workshop((CHURN,), pretraining(), {"text-lora": FEW}, fusion, model)
     made = shop.fit("fused", CHURN, log, split=ONE, seed=0, tables=Tables())
     assert made.facts["absent"] == {}
-    assert np.isfinite(made.predict(log, at=log.span.until)["score"]).all()
+    assert made.predict(log, at=log.span.until)["score"].is_finite().all()
 
 
 def test_what_is_of_events_alone_is_refused(base: TextBackbone, log: EventLog) -> None:

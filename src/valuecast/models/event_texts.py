@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+import polars as pl
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
 
 MOVED: Final = "VALUECAST_TEXT_MODEL"
 """Where the language model is now, if not where it was."""
+FEW: Final = 2_000
+"""So many texts are remembered in the process, not only on disk."""
+MOST: Final = 20_000
+"""Texts that are remembered at a time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +65,7 @@ class TextVectors:
         reader = sequences.encoding.reader
         if reader is None or sequences.texts is None:
             return None
-        return cls(sequences.texts, opened(reader).vectors(sequences.texts.distinct, progress=progress))
+        return cls(sequences.texts, _vectors(opened(reader), sequences.texts.distinct, progress))
 
     def at(self, event: IntArray) -> Tensor:
         """Return for each event the sum over its columns of the mean vector of its lines; zeros for -1, or no text.
@@ -120,6 +125,27 @@ def opened(reader: TextReader) -> FrozenEncoder:
         what = "this is not the language model by which the network has learned to read the texts of events"
         raise ModelError(what, where=name, remedy=elsewhere)
     return encoder
+
+
+def _vectors(encoder: FrozenEncoder, texts: pl.Series, progress: Callable[[str], None] | None) -> FloatArray:
+    """Return the vector of each text; those of few texts, as of one user's answers, are remembered in the process."""
+    if len(texts) > FEW:
+        return encoder.vectors(texts, progress=progress)
+    names, known = texts.to_list(), _known(encoder.digest)
+    found = {name: vector for name in names if (vector := known.get(name)) is not None}
+    if missing := [name for name in names if name not in found]:
+        new = dict(zip(missing, encoder.vectors(missing, progress=progress), strict=True))
+        if len(known) + len(new) > MOST:
+            known.clear()
+        known.update(new)
+        found |= new
+    return np.stack([found[name] for name in names]) if names else np.zeros((0, encoder.width), np.float32)
+
+
+@lru_cache(maxsize=2)
+def _known(digest: str) -> dict[str, FloatArray]:
+    """Vectors of texts by the encoder of a digest that this process remembers."""
+    return {}
 
 
 @lru_cache(maxsize=2)

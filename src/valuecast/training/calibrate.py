@@ -41,6 +41,13 @@ class Scored:
     raw: FloatArray
     truth: FloatArray
 
+    def among(self, keys: pl.DataFrame) -> Scored:
+        """Return the rows that ``keys`` has too, in the order that they are in."""
+        if self.keys.equals(keys):
+            return self
+        both = self.keys.with_columns(raw=self.raw, truth=self.truth).join(keys, on=list(c.KEY), how="semi")
+        return Scored(both.select(c.KEY), both["raw"].to_numpy(), both["truth"].to_numpy())
+
 
 @dataclass(frozen=True)
 class Judged:

@@ -131,10 +131,12 @@ class _Mix:
         return replace(found, weights={column(name, self.target): each for name, each in found.weights.items()})
 
     def _mixed(self, model: Blend, parts: Mapping[str, Scored]) -> Scored:
-        """Put a blend's score beside labels; all parts scored the same rows."""
+        """Put a blend's score beside labels, on the rows that all parts scored: one may have learned from fewer."""
+        fewest = min(parts.values(), key=lambda each: len(each.keys)).keys
+        parts = {name: each.among(fewest) for name, each in parts.items()}
         first = next(iter(parts.values()))
         for name, each in parts.items():
-            if not each.keys.equals(first.keys) or not np.array_equal(each.truth, first.truth):
+            if not each.keys.equals(fewest) or not np.array_equal(each.truth, first.truth):
                 raise AssertionError(f"'{name}' scored other rows")
         table = first.keys.with_columns(**{column(name, self.target): each.raw for name, each in parts.items()})
         return Scored(first.keys, model.score(table), first.truth)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.labelled import language_model, numbers, table, texts, tuning
@@ -31,6 +31,7 @@ def taught_by(bert: TextBackbone) -> partial[Fitted]:
     return partial(fit, bert, tuning=tuning(epochs=6, batch=8))
 
 
+@settings(deadline=None)
 @given(st.integers(0, 1000), st.integers(2, 4), st.floats(0.5, 0.95), st.booleans())
 def test_only_what_is_sure_is_taken_and_the_shares_are_kept(
     seed: int, classes: int, floor: float, balance: bool

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import classification_report, log_loss, roc_auc_score
 
@@ -20,6 +20,7 @@ def answers(rows: int, classes: int, *, seed: int) -> tuple[np.ndarray, np.ndarr
     return truth, said
 
 
+@settings(deadline=None, max_examples=30)
 @given(st.integers(0, 1000), st.integers(2, 5))
 def test_the_report_is_scikit_learns(seed: int, classes: int) -> None:
     truth, said = answers(40, classes, seed=seed)
