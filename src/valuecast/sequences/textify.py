@@ -176,8 +176,7 @@ def _said(past: Histories, events: pl.Series, roles: Roles, *, language: Languag
     wanted[events] = True
     some = wanted[past.event]
     lines = past.lines.filter(pl.Series(some)).with_columns(event=pl.Series(past.event[some]))
-    item = [c.ITEM] if roles.title is None else [past.column(roles.title), c.ITEM]
-    texts = [item, *([[past.column(roles.text)]] if roles.text else [])]
+    texts = [[name if name == c.ITEM else past.column(name) for name in names] for names in roles.said]
     found = titles.told(lines, texts, words=words, language=language).rename({"told": "said"})
     abouts = [
         titles.told(lines, [[past.column(name)]], words=titles.ABOUT_WORDS, language=language).rename({"told": name})

@@ -38,7 +38,7 @@ class Roles:
     """Which columns say what an event was about.
 
     Attributes:
-        title: the attribute that names items; where there is none, or it is missing, an item's id is said.
+        title: the attribute that names items.
         text: the field with a text of its own on most lines, such as a description or a query.
         abouts: columns of categories, those with more values first.
     """
@@ -46,6 +46,19 @@ class Roles:
     title: str | None = None
     text: str | None = None
     abouts: tuple[str, ...] = ()
+
+    @property
+    def said(self) -> tuple[tuple[str, ...], ...]:
+        """What is said of items: of each entry the first that a line has.
+
+        An id stands in for a title that is missing. Where nothing names items but categories or a text, it is left out:
+        it would take half of a language model's tokens, and means nothing to it.
+        """
+        text = ((self.text,),) if self.text else ()
+        if self.title is not None:
+            return ((self.title, c.ITEM), *text)
+        known = text or any(name.startswith(ITEMS) for name in self.abouts)
+        return text if known else ((c.ITEM,),)
 
 
 def candidates(log: EventLog) -> tuple[str, ...]:

@@ -10,8 +10,8 @@ Parameters and bytes are what the method trains, without heads, which every meth
 to be kept for one more task. Seconds are of the processor, for training alone. Memory is the highest that the process
 of the run had, less what it had before training.
 
-    OMP_NUM_THREADS=1 python benchmarks/peft.py [--backbone text] [--method lora] [--seeds 3] [--tokens 64]
-    python benchmarks/peft.py --table
+    OMP_NUM_THREADS=1 python benchmarks/peft_methods.py [--backbone text] [--method lora] [--seeds 3] [--tokens 64]
+    python benchmarks/peft_methods.py --table
 
 Every run is a process of its own, and what is done is kept in ``results.jsonl``: stop it and start it as you like.
 """
