@@ -37,7 +37,7 @@ test: check ## everything but the slow tests
 notebooks: setup ## execute the examples and render them as notebooks
 	$(BIN)/python examples/notebooks/render.py
 
-slow: setup ## the slow tests
+slow: setup-text ## the slow tests
 	$(BIN)/pytest -m slow
 
 clean: ## remove what was made here, but not your runs

@@ -1,7 +1,7 @@
 """With few labels: what varying the training data brings, and what labels that a model gives itself bring.
 
-Churn in 90 days on Online Retail, tested on everyone at 2011-09-10, a cutoff by which nothing is chosen. ``USERS`` users
-are labelled, drawn anew for each seed; the same users, seeds and settings with and without.
+Churn in 90 days on Online Retail, tested on everyone at 2011-09-10, by which nothing is chosen. ``USERS`` users are
+labelled, drawn anew for each seed; the same users, seeds and settings with and without.
 
 - **events**: a ``tiny`` backbone pre-trained here, fully fine-tuned on every cutoff of these users: plain, ``crop``,
   ``mask``, ``jitter``. (``reorder`` has no meaning: the lines of an order are one event.)

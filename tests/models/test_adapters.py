@@ -20,12 +20,7 @@ from valuecast.models.network import Network, Tensors
 
 METHODS: tuple[Adaptation, ...] = get_args(Adaptation)
 SETTINGS = Finetuning(rank=2, layers=1, vectors=3, bottleneck=4)
-PAIRS = [
-    (trunk, method)
-    for trunk in TRUNKS
-    for method in METHODS
-    if objection(method, trunk) is None
-]
+PAIRS = [(trunk, method) for trunk in TRUNKS for method in METHODS if objection(method, trunk) is None]
 ADDED = {"lora": "lora_", "adalora": "lora_", "ia3": "ia3_", "prefix": ".prefix.", "prompt": "prompt"}
 contract = pytest.mark.parametrize(("trunk", "method"), PAIRS)
 

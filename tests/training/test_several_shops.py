@@ -161,7 +161,7 @@ def test_another_shop_is_free_and_reads_amounts_as_its_own(base: Backbone, other
     made = fitted(base, log)
     assert made.facts["backbone"]["before"] is None
     assert [each["texts"] for each in made.facts["backbone"]["shops"]] == [("items.kind",), ("description",)]
-    encoding: Any = made.inputs.design.encoding  # type: ignore[attr-defined]
+    encoding: Any = made.inputs.design.body.encoding  # type: ignore[attr-defined]
     first_known = SPLIT.choices(TASK, log)[-1].known
     assert encoding.shop == shop_of(log.before(first_known))  # of nothing later
     assert encoding.shop.texts == ("what",)

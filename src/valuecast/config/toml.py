@@ -67,10 +67,8 @@ def build(kind: type[T], found: Mapping[str, Any], *, where: str, usual: T | Non
 def _value(hint: Any, value: Any, *, where: str, usual: Any = None) -> Any:
     options = get_args(hint)
     if isinstance(hint, UnionType):
-        if value is None:  # TOML cannot say it, but a manifest can
-            return None
         hint = next(option for option in options if option is not type(None))
-        return _value(hint, value, where=where)
+        return None if value is None else _value(hint, value, where=where)  # TOML has no None, but a manifest has
     if is_dataclass(hint) and isinstance(hint, type):
         if not isinstance(value, Mapping):
             raise ConfigError(f"{value!r} is not a table", where=where, remedy="Write it as a TOML table.")
