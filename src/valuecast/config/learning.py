@@ -226,7 +226,7 @@ _HEADS = Optimisation(epochs=20, patience=3)
 def usual(rung: str) -> Finetuning:
     """Return the settings of a method of fine-tuning where nothing else is said.
 
-    A pass of a language model takes a hundred times as long as one of a backbone of events: it has fewer, and one
+    A pass of a language model takes far longer than one of a backbone of events: it has fewer of them, and one
     training row of each user.
     """
     if not rung.startswith(TEXT):
