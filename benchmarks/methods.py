@@ -47,7 +47,6 @@ from valuecast.moments import moment
 from valuecast.tasks import Task, parse
 from valuecast.training.course import Course, prepare
 from valuecast.training.history import History
-from valuecast.training.stages import Stage
 from valuecast.training.tables import Tables
 from valuecast.training.workshop import Workshop
 
@@ -116,9 +115,8 @@ def compared(bench: Bench, trunk: Trunk, method: Adaptation, *, seed: int) -> di
         task.name: measure(PRIMARY[task.kind]).metric(scored.truth, scored.raw)
         for task, scored in zip(bench.tasks, course._held(stage, made), strict=True)
     }
-    every = tuple(pl.repeat(value=True, n=len(part.labelled), eager=True) for part in course.parts)
     begun = time.process_time()
-    made, history = course.train(Stage("refit", every), chosen=BUDGET)
+    made, history = course.train(course.last, chosen=BUDGET)
     seconds = time.process_time() - begun
     trained = adapters.trained(made.network)
     return {

@@ -53,7 +53,6 @@ from valuecast.tasks import parse
 from valuecast.tasks.splits import TimeSplit
 from valuecast.training.course import prepare
 from valuecast.training.history import History
-from valuecast.training.stages import Stage
 from valuecast.training.tables import Tables
 from valuecast.training.workshop import Workshop
 
@@ -115,9 +114,8 @@ class Bench:
         course = prepare(
             self.foundation(place), [self.task], self.known, method=method, settings=settings, split=sample, seed=seed
         )
-        every = tuple(course._few(part, pl.repeat(True, len(part.labelled), eager=True)) for part in course.parts)
         before, begun = _memory(), time.process_time()
-        made, history = course.train(Stage("refit", every), chosen=BUDGET)
+        made, history = course.train(course.last, chosen=BUDGET)
         seconds = time.process_time() - begun
         after, trained = _memory(), adapters.trained(made.network)
         truth = truths(self.task, self.whole, moment(self.recipe.origins[0]))
@@ -126,7 +124,7 @@ class Bench:
         metric, users = measure(PRIMARY[self.task.kind]).metric, np.arange(len(truth))
         found = interval(metric, truth[TRUTH].to_numpy(), raw[target].to_numpy(), users)
         return {
-            "rows": sum(int(rows.sum()) for rows in every),
+            "rows": sum(int(rows.sum()) for rows in course.last.learned),
             "auc": found.value,
             "low": found.low,
             "high": found.high,

@@ -50,7 +50,6 @@ from valuecast.models.finetuned import Answerer, answers
 from valuecast.tasks import Task, parse
 from valuecast.training.course import Course, prepare
 from valuecast.training.pretrain import pretrain
-from valuecast.training.stages import Stage
 from valuecast.training.tables import Tables
 
 RECIPE = Path(__file__).parents[1] / "recipes/methods.toml"
@@ -172,8 +171,7 @@ class Bench:
             for target in task.targets
         )
         found = [self.scored(course, made, asked).with_columns(stage=pl.lit("validation"))]
-        every = tuple(pl.repeat(value=True, n=len(part.labelled), eager=True) for part in course.parts)
-        made, _ = course.train(Stage("refit", every), chosen=history)
+        made, _ = course.train(course.last, chosen=history)
         tested = [truths(task, self.whole, self.at).with_columns(task=pl.lit(task.name)) for task in self.tasks]
         asked = pl.concat(each.select(*c.KEY, "task", TRUTH) for each in tested)
         found.append(self.scored(course, made, asked).with_columns(stage=pl.lit("test")))

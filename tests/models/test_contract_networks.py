@@ -15,7 +15,7 @@ from tests.logs import START, shop
 from tests.models import contract
 from tests.networks import FINETUNING, pretrained
 from valuecast import tasks
-from valuecast.config.learning import Adaptation, Fusion, Trunk, Tuning
+from valuecast.config.learning import TEXT, Adaptation, Fusion, Trunk, Tuning
 from valuecast.events.log import EventLog
 from valuecast.models.backbone import Backbone
 from valuecast.models.finetuned import Answers
@@ -78,7 +78,7 @@ def fitted(log: EventLog, base: Callable[[Trunk], Backbone]) -> Fitted:
 
 def test_every_method_has_a_name() -> None:
     assert set(ADAPTATIONS) == set(METHODS)
-    assert set(get_args(Tuning)) == NEURAL
+    assert {*get_args(Tuning), *(f"{TEXT}{method}" for method in METHODS)} == NEURAL
 
 
 @cases

@@ -10,8 +10,7 @@ from tests.networks import FINETUNING, untrained
 from valuecast import columns as c
 from valuecast.events.log import EventLog
 from valuecast.models import finetuned
-from valuecast.sequences.encoding import Encoding
-from valuecast.sequences.sequences import Sequences, encode
+from valuecast.models.reading import EventBody, EventHistories
 from valuecast.tasks import purchase
 from valuecast.tasks.splits import TimeSplit
 from valuecast.training.finetune import finetune
@@ -26,11 +25,13 @@ def test_one_user_is_answered_as_among_all_and_others_are_not_read(monkeypatch: 
     monkeypatch.setattr(finetuned, "FEW", 3)
     read = []
 
-    def watched(encoding: Encoding, given: EventLog) -> Sequences:
-        read.append(given.count_users())
-        return encode(encoding, given)
+    histories = EventBody.histories
 
-    monkeypatch.setattr(finetuned, "encode", watched)
+    def watched(body: EventBody, given: EventLog) -> EventHistories:
+        read.append(given.count_users())
+        return histories(body, given)
+
+    monkeypatch.setattr(EventBody, "histories", watched)
     everyone = predictor.raw(log, at=log.span.until)
     users = everyone[c.USER].to_list()
     few = predictor.raw(log, at=log.span.until, users=users[3:5])

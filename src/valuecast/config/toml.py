@@ -75,7 +75,7 @@ def _value(hint: Any, value: Any, *, where: str, usual: Any = None) -> Any:
         merged = isinstance(usual, hint) and getattr(hint, "PARTIAL", False)
         return build(hint, value, where=where, usual=usual if merged else None)
     if get_origin(hint) is tuple:
-        if not isinstance(value, list):
+        if not isinstance(value, list | tuple):
             raise ConfigError(f"{value!r} is not a list", where=where, remedy="Write it in square brackets.")
         return tuple(_value(options[0], each, where=where) for each in value)
     if get_origin(hint) is Mapping:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypedDict, Unpack, cast
+from typing import Any, Final, TypedDict, Unpack, cast
 
 import numpy as np
 import polars as pl
@@ -44,6 +44,9 @@ from valuecast.training.supervised import Asked, FrozenFeed, Learner, ReadFeed, 
 from valuecast.training.tables import Tables
 
 Progress = Callable[[str], None]
+
+SCORED: Final = 5_000
+"""Rows that say at which level a network answers, where it learned from fewer: a hundred would leave that to chance."""
 
 
 class Options(TypedDict, total=False):
@@ -143,15 +146,14 @@ class Course:
             history = history or own
             self._judge(stage, made, judged)
         assert history is not None
-        every = tuple(self._few(part, pl.repeat(True, len(part.labelled), eager=True)) for part in self.parts)
-        last = Stage("refit", every)
+        last = self.last
         made, _ = self.train(last, chosen=history)
-        raw = self._raw(made, every, share=True)
+        raw = self._raw(made, last.scored, share=True)
         seconds = time.perf_counter() - start
         facts = self._facts(made, history) | {"seconds": seconds}
         chosen = Choice({"method": self.name, "epochs": history.best_epoch, **_told(self.settings)}, _trials(history))
         found = []
-        for part, rows in zip(self.parts, every, strict=True):
+        for part, rows in zip(self.parts, last.scored, strict=True):
             scored = {target: part.scored(raw, rows, target) for target in part.task.targets}
             heads = {
                 target: calibrated(
@@ -252,19 +254,19 @@ class Course:
                 held.append(folds == choice.fold)
         # By users every label of those who are learned from is known: others are held out, not later moments.
         until = None if isinstance(self.split, UserSplit) else choice.known
-        learned = [self._few(part, rows) for part, rows in zip(self.parts, learned, strict=True)]
-        return Stage(name, tuple(learned), tuple(held), until)
+        return Stage(name, *self._drawn(learned), tuple(held), until)
 
-    def _few(self, part: TaskRows, rows: pl.Series) -> pl.Series:
-        """Of the rows that may be learned from, as many of each user as the settings allow, by chance."""
+    @property
+    def last(self) -> Stage:
+        """The network that is kept: it learns from everything."""
+        return Stage("refit", *self._drawn([pl.repeat(True, len(part.labelled), eager=True) for part in self.parts]))
+
+    def _drawn(self, rows: Sequence[pl.Series]) -> tuple[tuple[pl.Series, ...], tuple[pl.Series, ...]]:
+        """Of the rows that may be learned from: as many of each user as the settings allow, and those to be scored."""
         if self.settings.per_user is None:
-            return rows
-        chance = np.random.default_rng(self.seed).random(len(rows))
-        drawn = part.labelled.select(c.USER).with_columns(
-            pl.Series("chance", np.where(rows.to_numpy(), chance, np.inf))
-        )
-        order = drawn.select(pl.col("chance").rank("ordinal").over(c.USER)).to_series()
-        return rows & (order <= self.settings.per_user)
+            return tuple(rows), tuple(rows)
+        pairs = [_few(part, own, self.settings.per_user, self.seed) for part, own in zip(self.parts, rows, strict=True)]
+        return tuple(few for few, _ in pairs), tuple(few | more for few, more in pairs)
 
     def _data(self, stage: Stage) -> str:
         """What the network learns from, in a few letters."""
@@ -308,8 +310,8 @@ class Course:
 
     def _judge(self, stage: Stage, made: Answerer, judged: Mapping[str, list[Judged]]) -> None:
         assert stage.held is not None
-        learned, held = self._raw(made, stage.learned, share=True), self._raw(made, stage.held, share=False)
-        for part, own, other in zip(self.parts, stage.learned, stage.held, strict=True):
+        learned, held = self._raw(made, stage.scored, share=True), self._raw(made, stage.held, share=False)
+        for part, own, other in zip(self.parts, stage.scored, stage.held, strict=True):
             for target in part.task.targets:
                 judged[target].append(Judged(part.scored(learned, own, target), part.scored(held, other, target)))
 
@@ -352,6 +354,14 @@ class Course:
             "parameters": {"network": every, "trained": changed},
             "trained_events": history.events,
         }
+
+
+def _few(part: TaskRows, rows: pl.Series, most: int, seed: int) -> tuple[pl.Series, pl.Series]:
+    """Of some rows, at most so many of each user, by chance; and ``SCORED`` of all, by the same chance."""
+    chance = pl.Series("chance", np.where(rows.to_numpy(), np.random.default_rng(seed).random(len(rows)), np.inf))
+    drawn = part.labelled.select(c.USER).with_columns(chance)
+    order = drawn.select(pl.col("chance").rank("ordinal").over(c.USER)).to_series()
+    return rows & (order <= most), rows & (chance.rank("ordinal") <= SCORED)
 
 
 def _depths(network: StateNetwork) -> list[tuple[list[torch.nn.Parameter], int]]:

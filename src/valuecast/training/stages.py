@@ -102,9 +102,14 @@ class TaskRows:
 
 @dataclass(frozen=True)
 class Stage:
-    """One network: which rows of each part it learns from, which it is judged on, and what may be known."""
+    """One network: which rows of each part it learns from, which it is judged on, and what may be known.
+
+    ``scored`` are the rows whose totals say at which level it answers: those that it learned from, and more where it
+    learned from few.
+    """
 
     name: str
     learned: tuple[pl.Series, ...]
+    scored: tuple[pl.Series, ...]
     held: tuple[pl.Series, ...] | None = None
     until: datetime | None = None

@@ -13,7 +13,7 @@ from valuecast.evaluation.ladder import Ladder, Result
 from valuecast.evaluation.page.naming import rung_label
 from valuecast.language import Text
 from valuecast.models.blend import WEIGHED
-from valuecast.models.registry import ADAPTATIONS, FUSED
+from valuecast.models.registry import ADAPTATIONS, FUSED, TEXTS
 from valuecast.report.blocks import Block, Column, Paragraph, Section, Table
 
 _HOW: Final = Text(
@@ -49,6 +49,7 @@ SEEN: Final[Mapping[str, Text]] = {
         "逐个事件及其先后顺序，加上与提升树相同的统计特征",
     ),
     **dict.fromkeys(ADAPTATIONS, _EVENTS),
+    **dict.fromkeys(TEXTS, Text("the history, told in words", "用文字讲述的历史")),
 }
 """What each part reads of a customer."""
 
