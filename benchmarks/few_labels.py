@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from keeping import frame, kept, show
+from keeping import Sampled, frame, kept, show
 
 from valuecast import artifact
 from valuecast import columns as c
@@ -66,16 +66,6 @@ EVENTS = {
 TEXTS = ("plain", "synonyms", "translation", "pseudo")
 SETTINGS = Pretraining(Architecture(size="tiny"))
 METRICS = ("auc", "log_loss")
-
-
-@dataclass(frozen=True)
-class Sampled(TimeSplit):
-    """A split by time in which only some users have labels."""
-
-    users: frozenset[str] = field(default=frozenset(), repr=False)
-
-    def holds(self, user: str) -> bool:
-        return user not in self.users
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,23 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import polars as pl
+
+from valuecast.tasks.splits import TimeSplit
+
+
+@dataclass(frozen=True)
+class Sampled(TimeSplit):
+    """A split by time in which only some users have labels."""
+
+    users: frozenset[str] = field(default=frozenset(), repr=False)
+
+    def holds(self, user: str) -> bool:
+        return user not in self.users
 
 
 def kept(path: Path, key: dict[str, Any], work: Callable[[], dict[str, Any]]) -> None:

