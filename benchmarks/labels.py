@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from keeping import Sampled
 
 from valuecast import columns as c
 from valuecast.config.learning import Architecture, Fusion, Pretraining
@@ -55,16 +56,6 @@ LEARNERS: dict[str, tuple[str, str | None]] = {
     "pre-trained on other shops, joint": ("joint", "elsewhere"),
 }
 """The rung of each learner, and the backbone that it starts from; ``scratch`` takes one's design alone."""
-
-
-@dataclass(frozen=True)
-class Sampled(TimeSplit):
-    """A split by time in which only some users have labels."""
-
-    users: frozenset[str] = frozenset()
-
-    def holds(self, user: str) -> bool:
-        return user not in self.users
 
 
 @dataclass(frozen=True)
