@@ -78,6 +78,21 @@ def test_one_training_row_of_each_user_is_drawn(base: TextBackbone, log: EventLo
     assert every._stage("round-1", every.rounds[0]).learned[0].sum() == len(may)
 
 
+def test_a_checkpoint_is_of_the_same_rows_texts_and_variation(base: TextBackbone, log: EventLog) -> None:
+    told = set()
+    varying = Augmentation(synonyms=0.5, thesaurus="words.csv")
+    longer = replace(base, body=replace(base.body, text=replace(base.body.text, tokens=64)))
+    for each, settings in (
+        (base, FEW),
+        (base, replace(FEW, per_user=2)),
+        (base, replace(FEW, augmentation=varying)),
+        (longer, FEW),
+    ):
+        course = prepare(each, [CHURN], log, method="lora", settings=settings, split=ONE)
+        told.add(course._data(course.last))
+    assert len(told) == 4
+
+
 def test_a_rung_of_text_needs_a_language_model_and_takes_the_usual_settings(
     model: TextModel, log: EventLog, tmp_path: Path
 ) -> None:

@@ -272,7 +272,8 @@ class Course:
         """What the network learns from, in a few letters."""
         asked = [str(part.task) for part in self.parts]
         told = (self.log.fingerprint, asked, repr(self.split), stage.name, repr(self.rounds), self._towers)
-        return hashlib.sha256(repr(told).encode()).hexdigest()[:12]
+        drawn = (self.settings.per_user, self.settings.augmentation, self.base.body.to_dict())
+        return hashlib.sha256(repr((*told, *drawn)).encode()).hexdigest()[:12]
 
     def _network(self) -> StateNetwork:
         if self.method == "scratch":

@@ -298,3 +298,13 @@ def test_files_that_are_not_there_or_something_else(tmp_path: Path) -> None:
         read(tmp_path / "churn.csv", encoding="utf-9")
     with pytest.raises(SourceError, match="column 'x' is not text"):
         as_cells(pl.DataFrame({"x": [[1]]}), where="f")
+
+
+def test_a_label_that_one_row_has_is_a_slip_unless_classes_are_meant(tmp_path: Path) -> None:
+    rows = [f"u{i},text {i},{i % 2}" for i in range(60)]
+    rows[6] = "u6,text 6,maybe"
+    path = written(tmp_path / "f.csv", "\n".join(["user,text,label", *rows]) + "\n")
+    with pytest.raises(SourceError, match=r"has a label that no other row has: row \d+ \('?maybe'?\)"):
+        read_labelled(path, Reading())
+    meant = "\n".join(["user,text,label", *rows[:6], *rows[7:]]) + "\n"
+    assert read_labelled(written(tmp_path / "g.csv", meant), Reading()).kind == "binary"

@@ -101,9 +101,12 @@ class TextNetwork(StateNetwork):
 def is_causal(model: PreTrainedModel) -> bool:
     """Whether the state of a token depends on no later one."""
     config = model.config
-    names = config.architectures or ()
-    decoder = getattr(config, "is_decoder", False) or any(name.endswith(_LOOKS_BACK) for name in names)
-    return bool(decoder) or _FAMILIES.get(config.model_type) in ("gpt2", "llama")
+    family = _FAMILIES.get(config.model_type)
+    if family is not None:  # an encoder may have been saved with a head for writing, and reads both ways all the same
+        return family != "bert" or bool(getattr(config, "is_decoder", False))
+    return bool(getattr(config, "is_decoder", False)) or any(
+        name.endswith(_LOOKS_BACK) for name in config.architectures or ()
+    )
 
 
 class Texts(Protocol):

@@ -26,6 +26,8 @@ TRUE: Final = frozenset({"1", "1.0", "true", "yes", "y", "t", "是"})
 FALSE: Final = frozenset({"0", "0.0", "false", "no", "n", "f", "否"})
 FEW: Final = 10
 """Numbers with more different values than this are taken for numbers, not for classes."""
+MANY: Final = 20
+"""Labelled rows; among so many a label of its own is taken for a slip, where nobody says that there are classes."""
 MOST: Final = 100
 """Classes; more of them are taken for a mistake."""
 _SPLITS = 10_000
@@ -234,12 +236,22 @@ def _labels(found: pl.DataFrame, how: Reading, *, where: str) -> tuple[Kind, tup
         if len(values) > MOST:
             remedy = 'Say kind = "number" if they are numbers; else join rare ones.'
             raise SourceError(f"column '{name}' has {len(values):,} different labels", where=where, remedy=remedy)
+        if how.kind == "auto":
+            _check_alone(known, name, where=where)
         classes = tuple(sorted(values, key=_order))
         codes = {value: float(number) for number, value in enumerate(classes)}
     if len(classes) < 2:
         remedy = "There is nothing to tell apart: add rows with another label."
         raise SourceError(f"column '{name}' holds one label only, '{values[0]}'", where=where, remedy=remedy)
     return kind, classes, label.replace_strict(codes, default=None, return_dtype=pl.Float64)  # type: ignore[return-value]
+
+
+def _check_alone(known: pl.DataFrame, name: str, *, where: str) -> None:
+    """Refuse a label that a single row has among many: nothing is learned from it, and it is likely a slip."""
+    alone = known.filter(pl.col(name).count().over(name) == 1)
+    if len(alone) and len(known) >= MANY:
+        remedy = 'Mend it, or leave it empty; if it is meant, say kind = "classes".'
+        raise bad(alone, name, "has a label that no other row has", where=where, remedy=remedy)
 
 
 def _is_positive(value: str, how: Reading) -> bool:
