@@ -43,7 +43,7 @@ def test_a_recipe_says_what_it_changes_and_the_rest_is_usual(tmp_path: Path) -> 
 @pytest.mark.parametrize("method", get_args(Adaptation))
 def test_the_rate_is_gentle_where_the_models_own_weights_learn(method: Adaptation) -> None:
     tuning = Tuning(method=method)
-    assert tuning.rate == (2e-5 if method in ("full", "scratch", "last-n") else 1e-3)
+    assert tuning.rate == {"full": 2e-5, "last-n": 2e-5, "scratch": 1e-4}.get(method, 1e-3)
     assert Tuning(method=method, learning_rate=0.5).finetuning.optimisation.learning_rate == 0.5
     assert tuning.finetuning.optimisation.epochs == 5
     assert tuning.finetuning.rank == tuning.rank

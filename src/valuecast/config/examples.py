@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ClassVar, Literal, get_args
 
 from valuecast.config.augment import Augmentation
-from valuecast.config.learning import Adaptation, Finetuning, Optimisation, Schedule
+from valuecast.config.learning import TEXT, Adaptation, Finetuning, Optimisation, Schedule, usual
 from valuecast.config.recipe import Data, Words
 from valuecast.config.text import TextModel
 from valuecast.config.toml import build, read_toml
@@ -16,10 +16,6 @@ from valuecast.errors import ConfigError
 Kind = Literal["binary", "classes", "number"]
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[str, ...] = get_args(Split)
-
-_MOST_WEIGHTS = ("full", "scratch", "last-n")
-"""Methods that train the model's own weights, which a high rate spoils."""
-_RATE_OF_MOST, _RATE_OF_FEW = 2e-5, 1e-3
 
 
 @dataclass(frozen=True)
@@ -123,7 +119,7 @@ class Tuning:
         method: what of the model is trained.
         epochs: passes over the training rows, at most.
         batch: rows in a batch.
-        learning_rate: the highest; None: 2e-5 where the model's own weights are trained, 1e-3 where few are added.
+        learning_rate: the highest; None: what is usual for the method (``valuecast.config.learning.usual``).
         patience: epochs without a lower loss on validation after which it stops.
         schedule: of the learning rate after the warm-up.
         warmup: share of the steps in which the learning rate rises from zero.
@@ -167,7 +163,7 @@ class Tuning:
         """The learning rate."""
         if self.learning_rate is not None:
             return self.learning_rate
-        return _RATE_OF_MOST if self.method in _MOST_WEIGHTS else _RATE_OF_FEW
+        return usual(TEXT + self.method).optimisation.learning_rate
 
     @property
     def finetuning(self) -> Finetuning:

@@ -219,7 +219,8 @@ TEXT: Final = "text-"
 
 _GENTLE = Optimisation(learning_rate=2e-5, epochs=3, patience=1)
 """For all weights of a language model: more would make it forget what it knows (Devlin et al. 2019, appendix A.3)."""
-_ADDED = replace(_GENTLE, learning_rate=5e-4)
+_ADDED = replace(_GENTLE, learning_rate=1e-3)
+_NEW = replace(_GENTLE, learning_rate=1e-4)
 _HEADS = Optimisation(epochs=20, patience=3)
 
 
@@ -231,7 +232,7 @@ def usual(rung: str) -> Finetuning:
     """
     if not rung.startswith(TEXT):
         return Finetuning()
-    how = {"frozen": _HEADS, "full": _GENTLE, "last-n": _GENTLE}.get(rung.removeprefix(TEXT), _ADDED)
+    how = {"frozen": _HEADS, "full": _GENTLE, "last-n": _GENTLE, "scratch": _NEW}.get(rung.removeprefix(TEXT), _ADDED)
     return Finetuning(how, per_user=1)
 
 
