@@ -19,7 +19,7 @@ group = typer.Typer(
 app.add_typer(group, name="label")
 
 FilePath = Annotated[
-    Path, typer.Argument(metavar="FILE", help="A .csv, .csv.gz or .parquet file: a row for each user.")
+    Path, typer.Argument(metavar="FILE", help="A .csv, .csv.gz or .parquet file: a row for each text.")
 ]
 TextPredictorPath = Annotated[Path, typer.Argument(metavar="MODEL", help="A folder that `label fit` wrote.")]
 TableOut = Annotated[Path, typer.Option("--out", metavar="FILE", help="A file that ends in .csv or .parquet.")]
