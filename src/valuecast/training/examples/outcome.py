@@ -20,9 +20,7 @@ CONTENDERS: Mapping[str, Text] = {
     "boosted_columns": Text("LightGBM on the columns and their words", "LightGBM（原始列与词频）"),
     "features": Text("LightGBM on engineered features of the log", "LightGBM（日志特征工程）"),
     "untrained": Text("Language model before fine-tuning: its head is untrained", "微调前的语言模型：输出头未经训练"),
-    "linear": Text(
-        "Language model before fine-tuning, and a linear model on its states", "微调前的语言模型 + 其向量上的线性模型"
-    ),
+    "linear": Text("Linear model on the frozen language model", "冻结的语言模型 + 线性模型"),
     "tuned": Text("Language model, fine-tuned", "微调后的语言模型"),
     "pseudo": Text("Language model, fine-tuned with pseudo-labels too", "微调时加入伪标签的语言模型"),
 }

@@ -91,7 +91,7 @@ def _facts(outcome: Outcome) -> Iterator[Fact]:
         Text("Fine-tuning", "微调"),
         tuning.method,
         Text(
-            "{epochs} epochs at most, batches of {batch}, learning rate {rate:g}; {seconds:.0f} seconds",
+            "at most {epochs} epoch(s), batches of {batch}, learning rate {rate:g}; {seconds:.0f} seconds",
             "最多 {epochs} 轮，批大小 {batch}，学习率 {rate:g}；用时 {seconds:.0f} 秒",
         ).format(epochs=tuning.epochs, batch=tuning.batch, rate=tuning.rate, seconds=outcome.fitted.history.seconds),
     )
