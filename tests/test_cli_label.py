@@ -51,10 +51,10 @@ def test_settings_of_a_file_and_options_go_together(folder: Path, tmp_path: Path
     )
     asked = ("label", "fit", folder / "churn.csv", "--model", folder / "bert", "--out", tmp_path / "model")
     ran = done(*asked, "--settings", how, "--epochs", "1", "--method", "adapter")
-    assert "adapter 1 epoch(s) at most" in " ".join(ran.out.split())
+    assert "adapter at most 1 epoch(s)" in " ".join(ran.out.split())
     assert "epoch 1 of 1 done" in ran.err
     again = done(*asked[:-1], tmp_path / "other", "--settings", how, "--epochs", "1")
-    assert "lora 1 epoch(s) at most" in " ".join(again.out.split())
+    assert "lora at most 1 epoch(s)" in " ".join(again.out.split())
     how.write_text("[tunning]\nepochs = 7\n")
     assert "unknown key 'tunning'" in refused(*asked, "--settings", how)
     how.write_text("tuning = 3\n")
