@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -14,6 +15,7 @@ from tests.networks import FINETUNING, untrained
 from valuecast.config.learning import Finetuning, Optimisation
 from valuecast.errors import LogError, ModelError, TaskError
 from valuecast.events.log import EventLog
+from valuecast.models.calibration import Shape
 from valuecast.models.predictor import Predictor
 from valuecast.models.survival import survival
 from valuecast.tasks import Task, churn, purchase, value
@@ -68,6 +70,19 @@ def test_chances_of_nothing_fall_with_the_days(log: EventLog, churning: Predicto
     assert (none[:, 0] > none[:, -1]).all()
     last = churning.inputs.hazard.spec.edges[-1]  # type: ignore[attr-defined]
     assert found["expected_days"].is_between(0, last).all()
+
+
+def test_between_horizons_the_hazard_keeps_its_shape(log: EventLog, churning: Predictor) -> None:
+    """However steep the calibration of a horizon is: it says how users differ there, not how days do."""
+    shape = Shape("platt", (-4.0, 4.0), (-80.0, 80.0), (0.0, 0.0), (0.0, 0.0))
+    heads = {name: replace(head, shape=shape) for name, head in churning.heads.items()}
+    steep, days = replace(churning, heads=heads), [5, 10, 15, 20, 30, 40]
+    found = survival(steep, log, at=BEFORE, days=days)
+    raw = churning.inputs.survival(log, found.select("user", "at"), days)  # type: ignore[attr-defined]
+    ours, theirs = (-np.log(each) for each in (found.select(f"none_by_{day}d" for day in days).to_numpy(), raw))
+    np.testing.assert_allclose(ours[:, :2] / ours[:, [2]], theirs[:, :2] / theirs[:, [2]], rtol=1e-4)
+    between = (theirs[:, 3:5] - theirs[:, [2]]) / (theirs[:, [5]] - theirs[:, [2]])
+    np.testing.assert_allclose(ours[:, 3:5], ours[:, [2]] + between * (ours[:, [5]] - ours[:, [2]]), rtol=1e-4)
 
 
 def test_the_median_is_where_the_chance_is_one_half(log: EventLog, churning: Predictor) -> None:

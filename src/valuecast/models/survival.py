@@ -27,8 +27,8 @@ _SMALL = 1e-7
 def survival(predictor: Predictor, log: EventLog, *, at: Moment, days: Sequence[int] = (30, 60, 90)) -> pl.DataFrame:
     """Say when what the task asks about will next happen to each user; nothing at or after ``at`` is read.
 
-    At the task's own horizons the probabilities are the predictor's scores; at others they go through the calibration
-    of the next longer horizon, or of the longest.
+    At the task's own horizons the probabilities are the predictor's scores; on other days they follow the user's
+    hazard, brought to those scores.
 
     Args:
         predictor: fine-tuned for a task of whether something happens, with a hazard.
@@ -71,20 +71,34 @@ def survival(predictor: Predictor, log: EventLog, *, at: Moment, days: Sequence[
 
 
 def _calibrated(predictor: Predictor, none: NDArray[np.float64], *, at: datetime) -> NDArray[np.float64]:
-    """Put the chances of nothing by each day through the heads' calibration; shape (users, days), never rising."""
+    """Bring the chances of nothing by each day to the predictor's scores at its horizons; shape (users, days).
+
+    Between two horizons, and beyond the last, a user's hazard is multiplied by what makes it right where it is known
+    to be: its shape is the network's. Calibration of a horizon is not asked about other days: how a score moves from
+    user to user there says nothing of how it moves with the days.
+    """
     sign = 1.0 if predictor.task.waiting == "stays_away" else -1.0
-    heads = sorted(predictor.heads.values(), key=lambda head: head.days)
-    levels = {head.days: np.full(len(none), head.level.at(at)) for head in heads}
-    found = np.empty_like(none)
-    for day in range(none.shape[1]):
-        head = next((each for each in heads if each.days >= day), heads[-1])
+    hazard = -np.log(np.clip(none, _SMALL, 1.0))
+    found, done, reached = np.zeros_like(hazard), 0, np.zeros(len(none))
+    for head in sorted(predictor.heads.values(), key=lambda each: each.days):
         assert head.shape is not None
-        odds = sign * logit(np.clip(none[:, day], _SMALL, 1 - _SMALL))
-        found[:, day] = head.shape.probabilities(odds, levels[head.days])[0]
-    chances = found if sign > 0 else 1 - found
-    chances[:, 0] = 1.0
-    falling: NDArray[np.float64] = np.minimum.accumulate(chances, axis=1)
-    return falling
+        odds = sign * logit(np.clip(none[:, head.days], _SMALL, 1 - _SMALL))
+        score = head.shape.probabilities(odds, np.full(len(none), head.level.at(at)))[0]
+        target = np.maximum(-np.log(score if sign > 0 else 1 - score), reached)
+        part = _parts(hazard, done, head.days)
+        found[:, done : head.days + 1] = reached[:, None] + (target - reached)[:, None] * part
+        done, reached = head.days, target
+    ratio = reached / np.maximum(hazard[:, done], _SMALL)
+    found[:, done:] = reached[:, None] + ratio[:, None] * (hazard[:, done:] - hazard[:, [done]])
+    return np.exp(-found)
+
+
+def _parts(hazard: NDArray[np.float64], begin: int, end: int) -> NDArray[np.float64]:
+    """Which part of the hazard from one day to another is behind by each day between; evenly where there is none."""
+    within = hazard[:, begin : end + 1] - hazard[:, [begin]]
+    whole = within[:, [-1]]
+    evenly = np.linspace(0.0, 1.0, end - begin + 1)
+    return np.where(whole > _SMALL, within / np.maximum(whole, _SMALL), evenly)
 
 
 def _median(none: NDArray[np.float64]) -> NDArray[np.float64]:
