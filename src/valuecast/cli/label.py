@@ -49,6 +49,8 @@ def make(
 
     Columns: user, at, text, label and, with several cutoffs, split. With one cutoff `label fit` splits by users.
     """
+    import polars as pl
+
     from valuecast.events.log import EventLog
     from valuecast.pipeline import check_table, write_table
     from valuecast.tasks import parse
@@ -59,6 +61,11 @@ def make(
     found = make_(EventLog.read(log), parse(task), at, language=lang, users=users, events=events, seed=seed)
     write_table(written(found), out)
     typer.echo(f"wrote {len(found):,} texts of {found['user'].n_unique():,} users to {out}")
+    parts = found if "split" in found.columns else found.with_columns(split=pl.lit("in all"))
+    for split, rows, mean in (
+        parts.group_by("split", maintain_order=True).agg(pl.len(), pl.col("label").cast(pl.Float64).mean()).iter_rows()
+    ):
+        typer.echo(f"{split}: {rows:,} texts, mean label {mean:.3g}")
 
 
 @group.command("fit")

@@ -186,8 +186,10 @@ def finetune(
     """Fine-tune a backbone for one task, or one trunk for several.
 
     FILE.toml holds what [fusion] of a recipe does (parts, trunk, members, hidden, dropout, joint) for fused and joint,
-    else what [finetune.METHOD] does. The backbone must not have seen the first validation cutoff. Checkpoints and what
-    TensorBoard shows are kept in MODEL.training; a run that was killed is continued by the same command.
+    else what [finetune.METHOD] does: `epochs = 1` under [optimisation] is one pass. Of a language model, which `adopt`
+    wrote, --method must be given: it has no joint and no fused. The backbone must not have seen the first validation
+    cutoff. Checkpoints and what TensorBoard shows are kept in MODEL.training; a run that was killed is continued by the
+    same command.
     """
     from dataclasses import replace
 

@@ -29,7 +29,7 @@ from valuecast.models.head_spec import HeadSpec
 from valuecast.models.heads import HIDDEN, Head
 from valuecast.models.inputs import FeatureInputs
 from valuecast.models.network import StateNetwork
-from valuecast.models.reading import Body, Given, Histories, Reading, body_of
+from valuecast.models.reading import Body, Given, Histories, Reading, Watch, body_of
 from valuecast.models.standing import Standing
 
 WEIGHTS: Final = "weights.safetensors"
@@ -146,11 +146,15 @@ def place() -> torch.device:
 
 
 @torch.no_grad()
-def read(network: StateNetwork, reading: Reading) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
+def read(
+    network: StateNetwork, reading: Reading, watch: Watch | None = None
+) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
     """Yield, batch by batch, the numbers of rows and what heads read of them, in evaluation mode."""
     device = place()
-    network = network.to(device).eval()
-    for item in reading.plan(BATCH_EVENTS):
+    network, plan = network.to(device).eval(), reading.plan(BATCH_EVENTS)
+    for number, item in enumerate(plan):
+        if watch:
+            watch(number, len(plan))
         batch = reading.load(item)
         given = batch.to(device)
         yield batch.row.numpy(), network.at(network(given), given)
@@ -177,6 +181,7 @@ def answers(
     *,
     share: bool = False,
     beside: NDArray[np.float32] | None = None,
+    watch: Watch | None = None,
 ) -> pl.DataFrame:
     """Return ``user, at`` of ``keys`` as they are, and the raw score of each target, Float64.
 
@@ -186,10 +191,11 @@ def answers(
         keys: what is asked.
         share: see ``Histories.reading``.
         beside: the features of each key, where heads read them; shape (keys, K).
+        watch: is told before each batch how many are done, and how many there are.
     """
     answerer.to(place()).eval()
     found: dict[str, NDArray[np.float64]] = {}
-    for numbers, states in read(answerer.network, histories.reading(keys, share=share)):
+    for numbers, states in read(answerer.network, histories.reading(keys, share=share), watch):
         own = None if beside is None else torch.from_numpy(beside[numbers]).to(states.device)
         for target, values in answerer.raw(answerer(states, own)).items():
             found.setdefault(target, np.full(len(keys), np.nan))[numbers] = values.double().cpu().numpy()

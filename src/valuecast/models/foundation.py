@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from valuecast import artifact
+from valuecast.errors import ModelError
 from valuecast.events.log import EventLog
 from valuecast.models.backbone import Backbone
 from valuecast.models.network import StateNetwork
 from valuecast.models.reading import Body
 from valuecast.models.text import backbone as text_backbone
 from valuecast.models.text.backbone import TextBackbone
+from valuecast.models.text.source import PACKAGE
 
 
 class Foundation(Protocol):
@@ -51,5 +53,8 @@ def load(folder: str | Path) -> Foundation:
     Raises:
         ModelError: the folder is not one, or it is damaged.
     """
+    if str(folder).startswith(PACKAGE):
+        remedy = f"Make a backbone of it first: `valuecast adopt {folder} --out BACKBONE`."
+        raise ModelError("a language model, not a backbone", where=str(folder), remedy=remedy)
     kind = artifact.kind_of(Path(folder))
     return TextBackbone.load(folder) if kind == text_backbone.KIND else Backbone.load(folder)

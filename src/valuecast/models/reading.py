@@ -25,6 +25,8 @@ from valuecast.sequences.sequences import Sequences, encode
 from valuecast.sequences.windows import Windows
 
 IntArray = NDArray[np.int64]
+Watch = Callable[[int, int], None]
+"""Is told how many batches are done, and how many there are."""
 
 
 class Given(Protocol):

@@ -28,7 +28,7 @@ from valuecast.models.head_spec import HeadSpec, labels_of, spec_of
 from valuecast.models.model import Choice
 from valuecast.models.network import StateNetwork, layers
 from valuecast.models.predictor import Head, Predictor
-from valuecast.models.reading import Histories
+from valuecast.models.reading import Histories, Watch
 from valuecast.models.registry import FUSED, FUSIONS, JOINT
 from valuecast.models.standing import Standing
 from valuecast.tasks import Task
@@ -38,6 +38,7 @@ from valuecast.training.beside import Beside
 from valuecast.training.calibrate import Judged, Scored, calibrated
 from valuecast.training.fitted import Fitted
 from valuecast.training.loop import History, train
+from valuecast.training.pace import watched
 from valuecast.training.processes import apart
 from valuecast.training.stages import Stage, TaskRows, rounds_for
 from valuecast.training.supervised import Asked, FrozenFeed, Learner, ReadFeed, feed
@@ -228,7 +229,8 @@ class Course:
         if seed is not None:
             reading = varied(reading, varying, body=self.base.body, frozen=frozen, seed=seed)
         size = self.settings.optimisation.batch_events
-        return feed(network, reading, asked, batch_events=size, seed=seed, frozen=frozen)
+        watch = self._watch("reading")
+        return feed(network, reading, asked, batch_events=size, seed=seed, frozen=frozen, watch=watch)
 
     @property
     def _towers(self) -> dict[str, Any]:
@@ -297,7 +299,12 @@ class Course:
         keys = pl.concat(part.labelled.filter(own).select(c.KEY) for part, own in zip(self.parts, rows, strict=True))
         first = keys.select(pl.struct(c.KEY).is_first_distinct()).to_series()
         beside = self.beside.among(rows)[first.to_numpy()] if self.beside else None
-        return answers(made, self.histories, keys.filter(first), share=share, beside=beside)
+        return answers(
+            made, self.histories, keys.filter(first), share=share, beside=beside, watch=self._watch("scoring")
+        )
+
+    def _watch(self, what: str) -> Watch:
+        return watched(self.say, f"{self.name}: {what}")
 
     def _held(self, stage: Stage, made: Answerer) -> list[Scored]:
         """The held-out rows of every target, scored as a user will be."""

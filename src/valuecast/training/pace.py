@@ -34,6 +34,18 @@ class Pace:
         self.say(f"{what}, {(events - self.events) / spent:,.0f} events/s{left}")
 
 
+def watched(say: Progress, what: str) -> Callable[[int, int], None]:
+    """Return what is told how many of how many batches are done, and says so now and then."""
+    pace = Pace(say, done=0.0, events=0)
+
+    def tell(done: int, whole: int) -> None:
+        if done and pace.due:
+            pace.told = time.monotonic()
+            say(f"{what}, batch {done:,} of {whole:,}, {lasting(pace.seconds * (whole - done) / done)} left")
+
+    return tell
+
+
 def lasting(seconds: float) -> str:
     """Return a length of time, as one says it."""
     minutes = round(seconds / 60)

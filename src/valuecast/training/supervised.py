@@ -16,7 +16,7 @@ from valuecast import columns as c
 from valuecast.models import adapters
 from valuecast.models.finetuned import Answerer, read
 from valuecast.models.network import StateNetwork
-from valuecast.models.reading import Given, Reading
+from valuecast.models.reading import Given, Reading, Watch
 
 Labels = NDArray[np.float32]
 
@@ -212,7 +212,14 @@ class Learner(nn.Module):
 
 
 def feed(
-    network: StateNetwork, reading: Reading, asked: Asked, *, batch_events: int, seed: int | None, frozen: bool
+    network: StateNetwork,
+    reading: Reading,
+    asked: Asked,
+    *,
+    batch_events: int,
+    seed: int | None,
+    frozen: bool,
+    watch: Watch | None = None,
 ) -> ReadFeed | FrozenFeed:
     """Make the feed of some rows.
 
@@ -223,10 +230,11 @@ def feed(
         batch_events: events in a batch; a frozen network's rows come eight times fewer at once.
         seed: of the order; None for rows that are judged, not learned from.
         frozen: whether no weight of the network is trained.
+        watch: is told how many batches of a frozen network are done, and how many there are.
     """
     if not frozen:
         return ReadFeed(asked, reading, batch_events, seed)
     states = torch.empty(len(asked.keys), network.state_width)
-    for numbers, found in read(network, reading):
+    for numbers, found in read(network, reading, watch):
         states[torch.from_numpy(numbers)] = found.float().cpu()
     return FrozenFeed(asked, states, max(1, batch_events // 8), seed)

@@ -27,7 +27,12 @@ DOUBT: Final = "doubt"
 DISTANCE: Final = "distance"
 WHY: Final = "why"
 _LEAST = 1e-12
+_CLOSE: Final = 0.3  # two classes this near to each other leave the model torn
 
+_SURE = Text(
+    "The model says '{first}' ({p:.0%}), not '{second}' ({q:.0%}),",
+    "模型判断为“{first}”（{p:.0%}）而非“{second}”（{q:.0%}）",
+)
 _TORN = Text(
     "The model is torn between '{first}' ({p:.0%}) and '{second}' ({q:.0%})",
     "模型在“{first}”（{p:.0%}）与“{second}”（{q:.0%}）之间拿不准",
@@ -157,7 +162,8 @@ def _reason(
         start = _WIDE.format(score=float(said), spread=spread)
     else:
         second, first = (int(each) for each in np.argsort(said, kind="stable")[-2:])
-        start = _TORN.format(
+        told = _TORN if said[first] - said[second] < _CLOSE else _SURE
+        start = told.format(
             first=predictor.classes[first], p=said[first], second=predictor.classes[second], q=said[second]
         )
     end = _FIRST if share is None else _FAR.format(share=share)

@@ -47,7 +47,7 @@ def read(path: Path, *, encoding: str = "utf-8") -> pl.DataFrame:
         raise SourceError(
             f"not {encoding}: byte {error.object[error.start]:#04x} cannot be read",
             where=str(path),
-            remedy='Say how it is written: encoding = "gb18030" or "latin-1".',
+            remedy='Say how it is written: encoding = "gb18030" or "latin-1" under [reading] of the settings.',
         ) from None
     except LookupError:
         raise SourceError(

@@ -163,7 +163,7 @@ def told(cells: pl.DataFrame, how: Reading, *, where: str) -> tuple[pl.DataFrame
     found = cells.with_columns(pl.col(how.user).alias(c.USER), _written(how).alias(TEXT))
     silent = found.filter(pl.col(TEXT).is_null())
     if len(silent) and how.empty == "refuse":
-        remedy = 'Give these rows a text or take them out; or say empty = "drop", and they are left out and counted.'
+        remedy = 'Give these rows a text or take them out; or say empty = "drop" under [reading] of the settings.'
         name = how.columns[0] if how.columns else how.text
         raise bad(
             silent.with_columns(pl.col(TEXT).alias(name)), name, "is empty", where=where, remedy=remedy, shown=False
