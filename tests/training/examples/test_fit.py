@@ -112,6 +112,11 @@ def test_a_text_is_answered_alone_as_among_others(fitted: Fitted) -> None:
     assert together[7:8]["p_leave"].to_list() == pytest.approx(alone["p_leave"].to_list(), abs=1e-5)
 
 
+def test_what_the_model_has_no_word_for_is_counted(fitted: Fitted) -> None:
+    assert fitted.predictor.unknown(["red cake tins", "return of paper"]) == 0
+    assert fitted.predictor.unknown(["red cake tins", "顾客很满意"]) > 0.1
+
+
 def test_texts_that_are_too_long_are_cut_and_counted(fitted: Fitted) -> None:
     long = "red cake tins " * 700_000  # 10 MB
     frame = pl.DataFrame({"user": ["a", "b", "c"], "text": [long, "red cake tins " * 40, "😀 [SEP] \u0000 '"]})

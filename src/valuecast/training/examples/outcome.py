@@ -38,6 +38,7 @@ class Outcome:
         fitted: the model that learned from the labels alone.
         taught: what pseudo-labels made of it, if they were asked for.
         cut: how many texts were longer than the model reads.
+        unknown: share of their tokens that the model has no word for.
     """
 
     program: Program
@@ -46,6 +47,7 @@ class Outcome:
     fitted: Fitted
     taught: Taught | None
     cut: int
+    unknown: float
 
 
 def comparison(outcome: Outcome) -> pl.DataFrame:

@@ -42,6 +42,8 @@ _KINDS = {
     "number": Text("a number", "数值"),
 }
 
+_UNKNOWN = 0.05  # of the tokens: names and typing errors stay below it
+
 _MEANS = {MACRO: Text("Mean of the classes", "各类平均"), WEIGHTED: Text("Mean of the rows", "按行加权平均")}
 
 
@@ -116,6 +118,15 @@ def _notices(outcome: Outcome) -> Iterator[Notice]:
                 "{n:,} rows without a text were left out, as asked: row {rows}{more}.",
                 "按要求略去 {n:,} 行没有文本的记录：第 {rows} 行{more}。",
             ).format(n=len(dropped), rows=told, more=" …" if len(dropped) > 5 else ""),
+            "warning",
+        )
+    if outcome.unknown > _UNKNOWN:
+        yield Notice(
+            Text(
+                "The language model has no word for {share:.0%} of what it reads. Choose one that has learned this "
+                "language.",
+                "这个语言模型不认识文本中 {share:.0%} 的词元。请换用学过这种语言的模型。",
+            ).format(share=outcome.unknown),
             "warning",
         )
     if outcome.cut:

@@ -70,6 +70,11 @@ class TextPredictor:
         longer = tokenise_texts(self.body.tokenizer, [texts[int(number)] for number in full], tokens=room + 1)
         return int((longer.lengths > room).sum())
 
+    def unknown(self, texts: Sequence[str]) -> float:
+        """Return which share of the tokens the model has no word for: of a language it never learned, many."""
+        unknown = self.body.tokenizer.unk_token_id
+        return 0.0 if unknown is None else float((self.tokenised(texts).ids == unknown).mean())
+
     def states(self, texts: Sequence[str]) -> States:
         """Return what the head reads of each text; shape (R, state_width)."""
         return states_of(self.answers, self.tokenised(texts))

@@ -119,7 +119,8 @@ def learn(
     """
     seed, reading = program.seed, program.examples.reading
     before = untrained(model, table, reading=reading, seed=seed)
-    cut = before.count_cut(table.frame[TEXT].to_list())
+    texts = table.frame[TEXT].to_list()
+    cut, unknown = before.count_cut(texts), before.unknown(texts)
     if cut:
         all_, tokens = len(table.frame), model.body.text.tokens
         say(f"{cut:,} of {all_:,} texts are longer than {tokens} tokens: the model reads their beginnings")
@@ -149,12 +150,12 @@ def learn(
     said["tuned"] = _answered(fitted, rows)
     say(f"fine-tuned: {told(measured(table.kind, truth, said['tuned']))}")
     if program.pseudo is None:
-        return Outcome(program, table, said, fitted, None, cut), fitted
+        return Outcome(program, table, said, fitted, None, cut, unknown), fitted
     taught = teach(fitted, table, lambda more, name: learned(more, name=name), how=program.pseudo, progress=say)
     if taught.last is not None:
         said["pseudo"] = _answered(taught.fitted if taught.used else taught.last, rows)
         say(f"with pseudo-labels: {told(measured(table.kind, truth, said['pseudo']))}")
-    return Outcome(program, table, said, fitted, taught, cut), taught.fitted
+    return Outcome(program, table, said, fitted, taught, cut, unknown), taught.fitted
 
 
 def placed(program: Program, base: Path) -> Program:
