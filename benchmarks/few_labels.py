@@ -148,9 +148,9 @@ def tested(made: TextPredictor, table: Labelled) -> dict[str, float]:
 def report(found: pl.DataFrame) -> None:
     """Print means over seeds, and the gain over the same seeds without, in the order of the variants."""
     names = [pl.col(each).alias(f"{each} plain") for each in METRICS]
-    plain = found.filter(variant="plain").select("kind", "seed", *names)
-    both = found.join(plain, on=["kind", "seed"], how="left")
-    table = both.group_by("kind", "variant", maintain_order=True).agg(
+    plain = found.filter(variant="plain").select("kind", "seed", "precision", *names)
+    both = found.join(plain, on=["kind", "seed", "precision"], how="left")
+    table = both.group_by("kind", "precision", "variant", maintain_order=True).agg(
         pl.len().alias("seeds"),
         *(pl.col(each).mean().round(4) for each in METRICS),
         *(_gain(each) for each in METRICS),
