@@ -34,6 +34,7 @@ from typing import Literal, get_args
 
 import numpy as np
 import polars as pl
+from keeping import show
 
 from valuecast import columns as c
 from valuecast import pipeline
@@ -271,19 +272,6 @@ def cells(scores: pl.DataFrame, tasks: Sequence[Task]) -> Iterator[dict[str, obj
             "with texts": f"{np.mean(ours):.4f} ± {np.std(ours):.4f}",
             "difference": f"{np.mean(ours) - np.mean(theirs):+.4f} ({low_:+.4f} to {high_:+.4f})",
         }
-
-
-def show(table: pl.DataFrame) -> None:
-    with pl.Config(
-        tbl_rows=-1,
-        tbl_cols=-1,
-        tbl_width_chars=250,
-        fmt_str_lengths=60,
-        tbl_formatting="MARKDOWN",
-        tbl_hide_dataframe_shape=True,
-        tbl_hide_column_data_types=True,
-    ):
-        print(table)
 
 
 def report(bench: Bench) -> None:

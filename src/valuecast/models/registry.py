@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+from valuecast.config.learning import TEXT
 from valuecast.errors import ConfigError, suggest
 from valuecast.language import Text
 from valuecast.models.baselines.boosted import LIGHTGBM
@@ -18,37 +19,29 @@ BASELINES: dict[str, Method] = {
     method.name: method for method in (RECENCY, LAST_PERIOD, MEAN_RATE, BGNBD, PARETONBD, LIGHTGBM)
 }
 
-ADAPTATIONS: dict[str, Adapted] = {
-    method.name: method
-    for method in (
-        Adapted("scratch", Text("Sequence model, from scratch", "序列模型（从零训练）")),
-        Adapted("frozen", Text("Pre-trained, only heads trained", "预训练模型（只训练预测头）")),
-        Adapted("last-n", Text("Pre-trained, last layers trained", "预训练模型（微调末几层）")),
-        Adapted("full", Text("Pre-trained, fully fine-tuned", "预训练模型（全量微调）")),
-        Adapted("lora", Text("Pre-trained, LoRA", "预训练模型（LoRA 微调）")),
-        Adapted("adalora", Text("Pre-trained, AdaLoRA", "预训练模型（AdaLoRA 微调）")),
-        Adapted("ia3", Text("Pre-trained, IA3", "预训练模型（IA3 微调）")),
-        Adapted("prefix", Text("Pre-trained, prefix tuning", "预训练模型（前缀微调）")),
-        Adapted("prompt", Text("Pre-trained, prompt tuning", "预训练模型（提示微调）")),
-        Adapted("adapter", Text("Pre-trained, adapters", "预训练模型（适配器微调）")),
-    )
+_WAYS = {
+    "scratch": Text("from scratch", "从零训练"),
+    "frozen": Text("only heads trained", "只训练预测头"),
+    "last-n": Text("last layers trained", "微调末几层"),
+    "full": Text("fully fine-tuned", "全量微调"),
+    "lora": Text("LoRA", "LoRA 微调"),
+    "adalora": Text("AdaLoRA", "AdaLoRA 微调"),
+    "ia3": Text("IA3", "IA3 微调"),
+    "prefix": Text("prefix tuning", "前缀微调"),
+    "prompt": Text("prompt tuning", "提示微调"),
+    "adapter": Text("adapters", "适配器微调"),
 }
 
-TEXTS: dict[str, Adapted] = {
-    method.name: method
-    for method in (
-        Adapted("text-scratch", Text("Language model, from scratch", "语言模型（从零训练）")),
-        Adapted("text-frozen", Text("Language model, only heads trained", "语言模型（只训练预测头）")),
-        Adapted("text-last-n", Text("Language model, last layers trained", "语言模型（微调末几层）")),
-        Adapted("text-full", Text("Language model, fully fine-tuned", "语言模型（全量微调）")),
-        Adapted("text-lora", Text("Language model, LoRA", "语言模型（LoRA 微调）")),
-        Adapted("text-adalora", Text("Language model, AdaLoRA", "语言模型（AdaLoRA 微调）")),
-        Adapted("text-ia3", Text("Language model, IA3", "语言模型（IA3 微调）")),
-        Adapted("text-prefix", Text("Language model, prefix tuning", "语言模型（前缀微调）")),
-        Adapted("text-prompt", Text("Language model, prompt tuning", "语言模型（提示微调）")),
-        Adapted("text-adapter", Text("Language model, adapters", "语言模型（适配器微调）")),
-    )
-}
+
+def _adapted(prefix: str, way: str, network: Text) -> Adapted:
+    told = _WAYS[way]
+    return Adapted(prefix + way, Text(f"{network.en}, {told.en}", f"{network.zh}（{told.zh}）"))
+
+
+_NEW, _KNOWING = Text("Sequence model", "序列模型"), Text("Pre-trained", "预训练模型")
+ADAPTATIONS: dict[str, Adapted] = {way: _adapted("", way, _NEW if way == "scratch" else _KNOWING) for way in _WAYS}
+
+TEXTS: dict[str, Adapted] = {TEXT + way: _adapted(TEXT, way, Text("Language model", "语言模型")) for way in _WAYS}
 """A language model that reads histories in words, by the way in which it is fine-tuned."""
 
 JOINT: Final = "joint"

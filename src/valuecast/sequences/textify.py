@@ -8,15 +8,14 @@ moment, polars writes every different phrase once.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from valuecast import columns as c
-from valuecast import moments
-from valuecast.errors import LogError
+from valuecast.events.keys import read_keys
 from valuecast.events.log import EventLog
 from valuecast.language import Language, Text
 from valuecast.sequences import histories, numerals, titles, wording
@@ -74,7 +73,7 @@ def phrases(
         ConfigError: there is no such language.
     """
     Text("", "").to(language)  # refuses another one, also where there are no keys
-    asked = _asked(log, keys)
+    asked = read_keys(log, keys).with_row_index("row").cast({"row": pl.Int64})
     when, place = np.unique(asked[c.AT].dt.epoch("us").to_numpy(), return_inverse=True)
     chosen = titles.roles(log, when) if len(when) else []
     different = list(dict.fromkeys(chosen))
@@ -94,28 +93,6 @@ def phrases(
     codes = written["text"].cast(pl.Enum(distinct)).to_physical().cast(pl.Int64).to_numpy()
     lengths = np.bincount(written["row"].to_numpy(), minlength=len(asked))
     return Phrases(distinct, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64), codes, language)
-
-
-def _asked(log: EventLog, keys: pl.DataFrame) -> pl.DataFrame:
-    """Return ``row, user, at`` of the keys, in their order."""
-    for name in c.KEY:
-        if name not in keys.columns or keys[name].null_count():
-            what = f"the keys have no '{name}'" if name not in keys.columns else f"a key has no '{name}'"
-            raise LogError(what, remedy="Give one row for each user and moment, with the columns 'user' and 'at'.")
-    kind = keys.schema[c.AT]
-    if not (isinstance(kind, pl.Datetime) or kind == pl.Date):
-        raise LogError(f"'at' holds {kind}", remedy="Give datetimes or dates.")
-    at = pl.col(c.AT)
-    if isinstance(kind, pl.Datetime) and kind.time_zone is not None:
-        at = at.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
-    asked = keys.select(
-        pl.int_range(pl.len(), dtype=pl.Int64).alias("row"), pl.col(c.USER).cast(pl.String), at.cast(pl.Datetime("us"))
-    )
-    latest: Any = asked[c.AT].max()
-    if log.span.stated and latest is not None and latest > log.span.until:
-        what = f"the log is known until {moments.text(log.span.until)}, not until {moments.text(latest)}"
-        raise LogError(what, where=log.origin, remedy="Ask about an earlier moment, or ingest what happened since.")
-    return asked
 
 
 def _pairs(part: pl.DataFrame, past: Histories, *, limit: int) -> pl.DataFrame:
