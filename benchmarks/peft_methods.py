@@ -164,7 +164,8 @@ def report(found: pl.DataFrame) -> None:
             pl.col("auc").std().round(3).alias("sd of seeds"),
             pl.col("parameters", "bytes").first(),
             pl.col("steps").first(),
-            pl.col("seconds", "memory_mb").mean().round(0),
+            pl.col("seconds").mean().round(1),
+            pl.col("memory_mb").mean().round(0),
         )
         show(table.sort(order))
 
