@@ -91,6 +91,7 @@ def run(
     tables = {"metrics": comparison(outcome), "epochs": epochs(outcome.fitted)}
     if table.kind != "number":
         tables["classification"] = reports(outcome)
+    say(f"predictions of all {len(table.frame):,} rows")
     tables["predictions"] = _predictions(kept, table)
     for name, frame in tables.items():
         files.append(out / f"{name}.csv")
