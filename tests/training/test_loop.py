@@ -276,7 +276,7 @@ def python(code: str, *args: str, **environment: str) -> subprocess.CompletedPro
     command = [sys.executable, *(args or ("-c", code))]
     path = os.pathsep.join([str(ROOT), *sys.path])
     environment = {**os.environ, "PYTHONPATH": path, **environment}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=200)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
 def test_kill_9_at_any_moment_loses_nothing(tmp_path: Path) -> None:
