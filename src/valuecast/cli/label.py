@@ -93,7 +93,9 @@ def fit(
     batch: Annotated[int | None, typer.Option(min=1, metavar="ROWS", show_default="16")] = None,
     learning_rate: Annotated[
         float | None,
-        typer.Option(metavar="RATE", help="The highest.", show_default="2e-5; from scratch 1e-4; where few weights are 1e-3"),
+        typer.Option(
+            metavar="RATE", help="The highest.", show_default="2e-5; from scratch 1e-4; where few weights are 1e-3"
+        ),
     ] = None,
     tokens: Annotated[
         int | None, typer.Option(min=16, metavar="N", help="Of a text at most.", show_default="128")
