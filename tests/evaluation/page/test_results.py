@@ -6,9 +6,9 @@ import polars as pl
 import pytest
 
 from tests.evaluation.page.made import answer, outcomes
-from valuecast.evaluation.page.naming import format_of, unit
 from valuecast.evaluation.page.results import results
 from valuecast.metrics.registry import measures
+from valuecast.models.naming import format_of, unit
 from valuecast.report.blocks import BarFigure, Table
 from valuecast.tasks import Task, churn, value
 

@@ -11,8 +11,8 @@ import polars as pl
 
 from valuecast import columns as c
 from valuecast.evaluation.ladder import Ladder, Result
-from valuecast.evaluation.page.naming import rung_label
 from valuecast.language import Text
+from valuecast.models.naming import rung_label
 from valuecast.tasks import Task
 
 

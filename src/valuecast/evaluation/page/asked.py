@@ -10,11 +10,11 @@ from valuecast import columns as c
 from valuecast import moments
 from valuecast.evaluation.outcomes import TRUTH
 from valuecast.evaluation.page.answers import Answer
-from valuecast.evaluation.page.naming import unit
 from valuecast.events.describe import event_types
 from valuecast.events.log import EventLog
 from valuecast.events.sales import sales
 from valuecast.language import Text
+from valuecast.models.naming import unit
 from valuecast.report.blocks import Column, Fact, Facts, Paragraph, Section, Table
 from valuecast.report.cells import show
 from valuecast.tasks import Task

@@ -13,13 +13,13 @@ from valuecast.evaluation.comparison import intervals
 from valuecast.evaluation.ladder import Ladder
 from valuecast.evaluation.outcomes import TRUTH
 from valuecast.evaluation.page.answers import Answer
-from valuecast.evaluation.page.naming import rung_label, sums_money
 from valuecast.evaluation.page.priority import asks_who_stops, pair
 from valuecast.events.describe import END_NOT_STATED
 from valuecast.events.log import EventLog
 from valuecast.language import Text
 from valuecast.metrics.metric import LEVEL
 from valuecast.models.level import REACH, YEAR
+from valuecast.models.naming import rung_label, sums_money
 from valuecast.moments import DAY, moment
 from valuecast.report.blocks import Notice, Paragraph, Section
 from valuecast.tasks.splits import UserSplit

@@ -9,9 +9,9 @@ from valuecast import columns as c
 from valuecast import moments
 from valuecast.evaluation.outcomes import TRUTH
 from valuecast.evaluation.page.answers import Answer
-from valuecast.evaluation.page.naming import unit
 from valuecast.language import Text
 from valuecast.metrics.metric import FloatArray
+from valuecast.models.naming import unit
 from valuecast.report.blocks import Axis, BarFigure, Bars, Column, LineFigure, Section, Series, Table
 
 TOP = (0.01, 0.05, 0.1, 0.2)

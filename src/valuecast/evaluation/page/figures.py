@@ -9,12 +9,12 @@ import polars as pl
 from valuecast import columns as c
 from valuecast.evaluation.comparison import METRIC, RUNG
 from valuecast.evaluation.outcomes import TRUTH
-from valuecast.evaluation.page.naming import Unit
 from valuecast.language import Text
 from valuecast.metrics.amount import deciles as amount_deciles
 from valuecast.metrics.lift import lift_curve
 from valuecast.metrics.probability import calibration_curve
 from valuecast.metrics.registry import Measure
+from valuecast.models.naming import Unit
 from valuecast.models.predictor import RAW
 from valuecast.report.blocks import (
     Axis,

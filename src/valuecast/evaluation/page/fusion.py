@@ -10,9 +10,9 @@ import polars as pl
 
 from valuecast import moments
 from valuecast.evaluation.ladder import Ladder, Result
-from valuecast.evaluation.page.naming import rung_label
 from valuecast.language import Text
 from valuecast.models.blend import WEIGHED
+from valuecast.models.naming import rung_label
 from valuecast.models.registry import ADAPTATIONS, FUSED, TEXTS
 from valuecast.report.blocks import Block, Column, Paragraph, Section, Table
 

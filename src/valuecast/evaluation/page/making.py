@@ -8,8 +8,8 @@ import polars as pl
 
 from valuecast.evaluation.comparison import RUNG
 from valuecast.evaluation.ladder import Ladder
-from valuecast.evaluation.page.naming import rung_label
 from valuecast.language import Text
+from valuecast.models.naming import rung_label
 from valuecast.report.blocks import Block, Column, Paragraph, Section, Table
 from valuecast.tasks.splits import UserSplit
 

@@ -15,10 +15,10 @@ from valuecast.evaluation.comparison import sliced
 from valuecast.evaluation.outcomes import TRUTH
 from valuecast.evaluation.page.answers import Answer
 from valuecast.evaluation.page.asked import condition_words
-from valuecast.evaluation.page.naming import format_of, unit
 from valuecast.events.log import EventLog
 from valuecast.language import Text
 from valuecast.metrics.registry import measures
+from valuecast.models.naming import format_of, unit
 from valuecast.report.blocks import Block, Column, Paragraph, Section, Table
 from valuecast.tasks import Task
 from valuecast.tasks.labels import eligible

@@ -13,10 +13,9 @@ from valuecast import moments
 from valuecast.errors import ConfigError
 from valuecast.evaluation.outcomes import TRUTH
 from valuecast.evaluation.page.answers import Answer
-from valuecast.evaluation.page.naming import sums_money
 from valuecast.events.log import EventLog
 from valuecast.language import Text
-from valuecast.models.predictor import TIERS
+from valuecast.models.naming import TIER_WORDS, sums_money
 from valuecast.moments import Moment
 from valuecast.report.blocks import Column, Fact, Paragraph, Section, Table
 from valuecast.report.masking import masked
@@ -35,7 +34,6 @@ _MASKED: Final = Text(
     " Ids are masked; --show-users, or show_users = true under [report] in a recipe, shows them.",
     "用户编号已掩码；--show-users，或在配方的 [report] 中写 show_users = true，可显示完整编号。",
 )
-TIER_WORDS: Final = dict(zip(TIERS, (Text("low", "低"), Text("medium", "中"), Text("high", "高")), strict=True))
 
 
 @dataclass(frozen=True)

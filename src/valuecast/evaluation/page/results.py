@@ -13,9 +13,9 @@ from valuecast.evaluation.ladder import Ladder
 from valuecast.evaluation.outcomes import TRUTH
 from valuecast.evaluation.page import figures
 from valuecast.evaluation.page.answers import Answer
-from valuecast.evaluation.page.naming import format_of, rung_label, unit
 from valuecast.language import Text
 from valuecast.metrics.registry import measures
+from valuecast.models.naming import format_of, rung_label, unit
 from valuecast.report.blocks import Block, Column, Fact, Section, Table
 from valuecast.tasks import Task
 

@@ -13,9 +13,9 @@ from valuecast import columns as c
 from valuecast import moments
 from valuecast.evaluation.outcomes import TRUTH
 from valuecast.evaluation.page.answers import Answer
-from valuecast.evaluation.page.naming import unit
 from valuecast.events.log import EventLog
 from valuecast.language import Text
+from valuecast.models.naming import unit
 from valuecast.moments import moment
 from valuecast.report.blocks import (
     Axis,

@@ -8,6 +8,7 @@ from typing import Final
 from valuecast import columns as c
 from valuecast.language import Text
 from valuecast.metrics.registry import Measure
+from valuecast.models.predictor import TIERS
 from valuecast.models.registry import METHODS
 from valuecast.report.blocks import Format
 from valuecast.tasks import Task
@@ -23,6 +24,7 @@ class Unit:
 
 MONEY: Final = Unit("money", Text("amount", "金额"))
 NUMBER: Final = Unit("number", Text("number", "数量"))
+TIER_WORDS: Final = dict(zip(TIERS, (Text("low", "低"), Text("medium", "中"), Text("high", "高")), strict=True))
 
 
 def unit(task: Task) -> Unit:
