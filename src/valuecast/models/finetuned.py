@@ -23,8 +23,8 @@ from valuecast.config.learning import Adaptation, Finetuning
 from valuecast.config.toml import build as build_settings
 from valuecast.errors import ModelError
 from valuecast.events.log import EventLog
-from valuecast.features.catalogue import FeatureSet
-from valuecast.models import adapters, heads
+from valuecast.features.catalogue import Feature, FeatureSet
+from valuecast.models import adapters, drivers, heads
 from valuecast.models.head_spec import HeadSpec
 from valuecast.models.heads import HIDDEN, Head
 from valuecast.models.inputs import FeatureInputs
@@ -37,6 +37,13 @@ BATCH_EVENTS: Final = 16_384
 """Events in a batch where nothing is learned, padding included."""
 FEW: Final = 100
 """Users whose events are picked out of the log; for more of them all of it is read."""
+
+_CLOCK: Final = {
+    "silence": drivers.SILENCE,
+    "tenure": drivers.TENURE,
+    "count": drivers.FREQUENCY,
+    "season": drivers.SEASON,
+}
 
 
 @dataclass(frozen=True)
@@ -219,6 +226,59 @@ class Answers:
         ordered = keys.select(c.KEY).sort(c.AT, c.USER)
         beside = None if features is None else matrix(features)
         return answers(self.answerer, self.design.body.histories(_asked(log, ordered)), ordered, beside=beside)
+
+    def material(self, log: EventLog, keys: pl.DataFrame) -> pl.DataFrame:
+        """What the network says of each history, the clock, and the features that heads read beside them."""
+        features = self.design.features
+        return self.told(log, keys, features.table(log, keys) if features else None)
+
+    def told(self, log: EventLog, keys: pl.DataFrame, features: pl.DataFrame | None) -> pl.DataFrame:
+        """Return ``material`` where the features are there already, as ``FeatureInputs.table`` made them."""
+        ordered = keys.select(c.KEY).sort(c.AT, c.USER)
+        histories = self.design.body.histories(_asked(log, ordered))
+        found = np.empty((len(ordered), self.answerer.network.state_width))
+        for numbers, states in read(self.answerer.network, histories.reading(ordered, share=False)):
+            found[numbers] = states.double().cpu().numpy()
+        said = pl.DataFrame(found, schema=list(self._states))
+        return pl.concat([ordered, said, *([features.drop(c.KEY)] if features is not None else [])], how="horizontal")
+
+    @torch.no_grad()
+    def made(self, material: pl.DataFrame) -> pl.DataFrame:
+        """Ask the heads; equal to ``table`` but for the last bits, which depend on what is in one batch."""
+        answerer = self.answerer.to(place()).eval()
+        found: dict[str, list[NDArray[np.float64]]] = {}
+        for part in material.iter_slices(BATCH_EVENTS):
+            states = torch.from_numpy(part.select(self._states.keys()).cast(pl.Float32).to_numpy().copy()).to(place())
+            beside = None
+            if self.design.features:
+                own = part.select(c.USER, c.AT, *(each.name for each in self.design.features.features.features))
+                beside = torch.from_numpy(matrix(own).copy()).to(place())
+            for target, values in answerer.raw(answerer(states, beside)).items():
+                found.setdefault(target, []).append(values.double().cpu().numpy())
+        return material.select(c.KEY).with_columns(
+            pl.Series(target, np.concatenate(values)) for target, values in found.items()
+        )
+
+    def drivers(self) -> Mapping[str, str]:
+        """The state is of the order of events; the clock says what it says."""
+        features = self.design.features
+        return {**self._states, **(features.drivers() if features else {})}
+
+    def engineered(self) -> Mapping[str, Feature]:
+        """Those that heads read beside the state."""
+        return self.design.features.engineered() if self.design.features else {}
+
+    @cached_property
+    def _states(self) -> dict[str, str]:
+        """What heads read of a network, column by column, and the driver of each."""
+        network = self.answerer.network
+        said = getattr(network, "clock", None)  # texts tell the time in words
+        clock = said.names if said is not None else ()
+        names = [f"state_{i}" for i in range(network.state_width - len(clock))] + [
+            f"clock_{i}" for i in range(len(clock))
+        ]
+        codes = [drivers.ORDER] * (network.state_width - len(clock)) + [_CLOCK[name] for name in clock]
+        return dict(zip(names, codes, strict=True))
 
     @torch.no_grad()
     def survival(self, log: EventLog, keys: pl.DataFrame, days: Sequence[float]) -> NDArray[np.float64]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import polars as pl
 
@@ -12,10 +13,13 @@ from valuecast import columns as c
 from valuecast.events.log import EventLog
 from valuecast.features import compute as features
 from valuecast.features import rfm
-from valuecast.features.catalogue import FeatureSet
+from valuecast.features.catalogue import Feature, FeatureSet
+from valuecast.models import drivers
 from valuecast.models.neural import require
 from valuecast.tasks import Task
 from valuecast.tasks.labels import history
+
+_SILENCE: Final = "silence"
 
 
 class Inputs(Protocol):
@@ -27,6 +31,22 @@ class Inputs(Protocol):
         Raises:
             ModelError: the log lacks a column that was there at fitting.
         """
+
+    def material(self, log: EventLog, keys: pl.DataFrame) -> pl.DataFrame:
+        """Return what the inputs are made of, in parts that can be taken from one user and given to another.
+
+        Returns:
+            ``user, at`` of ``keys``, sorted by ``at, user``, and Float64 columns.
+        """
+
+    def made(self, material: pl.DataFrame) -> pl.DataFrame:
+        """Return the inputs that a material makes: ``made(material(log, keys))`` is ``table(log, keys)``."""
+
+    def drivers(self) -> Mapping[str, str]:
+        """Say for each column of the material which driver it belongs to (see ``valuecast.models.drivers``)."""
+
+    def engineered(self) -> Mapping[str, Feature]:
+        """Return the columns of the material that are engineered features, and which."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as plain data; ``from_dict`` reads it back."""
@@ -45,6 +65,22 @@ class FeatureInputs:
         """Compute every feature of the set."""
         return features.compute(self.features, log, keys)
 
+    def material(self, log: EventLog, keys: pl.DataFrame) -> pl.DataFrame:
+        """The features themselves."""
+        return self.table(log, keys)
+
+    def made(self, material: pl.DataFrame) -> pl.DataFrame:
+        """They are the inputs."""
+        return material
+
+    def drivers(self) -> Mapping[str, str]:
+        """By family, mostly."""
+        return {name: drivers.of_feature(feature) for name, feature in self.engineered().items()}
+
+    def engineered(self) -> Mapping[str, Feature]:
+        """All of them."""
+        return {feature.name: feature for feature in self.features.features}
+
     def to_dict(self) -> dict[str, Any]:
         """The set as plain data."""
         return {"kind": "features", "features": self.features.to_dict()}
@@ -62,6 +98,24 @@ class HistoryInputs:
     def table(self, log: EventLog, keys: pl.DataFrame) -> pl.DataFrame:
         """Ask it."""
         return history(self.task, log, keys)
+
+    def material(self, log: EventLog, keys: pl.DataFrame) -> pl.DataFrame:
+        """The answers themselves."""
+        return self.table(log, keys)
+
+    def made(self, material: pl.DataFrame) -> pl.DataFrame:
+        """They are the inputs."""
+        return material
+
+    def drivers(self) -> Mapping[str, str]:
+        """What is counted or added up, how long ago it last happened, and since when the user is there."""
+        sums = drivers.MONEY if self.task.question.aggregate.function == "sum" else drivers.FREQUENCY
+        counted = dict.fromkeys((*self.task.targets, "ever"), sums)
+        return {**counted, "silence": drivers.SILENCE, "tenure": drivers.TENURE}
+
+    def engineered(self) -> Mapping[str, Feature]:
+        """None of them."""
+        return {}
 
     def to_dict(self) -> dict[str, Any]:
         """The kind and the question; at reading the manifest's task is the same."""
@@ -94,6 +148,30 @@ class PurchaseInputs:
             .drop(rfm.SINCE_FIRST)
             .sort(c.AT, c.USER)
         )
+
+    def material(self, log: EventLog, keys: pl.DataFrame) -> pl.DataFrame:
+        """The silence in place of the recency: that of one user and the age of another are a history, too."""
+        found = self.table(log, keys)
+        return found.with_columns((pl.col(rfm.AGE) - pl.col(rfm.RECENCY)).alias(_SILENCE)).drop(rfm.RECENCY)
+
+    def made(self, material: pl.DataFrame) -> pl.DataFrame:
+        """Put the last purchase where the silence says, but not before the first; without a repeat it is the first."""
+        recency = (pl.col(rfm.AGE) - pl.col(_SILENCE)).clip(lower_bound=0.0)
+        repeated = pl.when(pl.col(rfm.FREQUENCY) > 0).then(recency).otherwise(0.0)
+        return material.with_columns(repeated.alias(rfm.RECENCY)).drop(_SILENCE)
+
+    def drivers(self) -> Mapping[str, str]:
+        """One each."""
+        return {
+            rfm.FREQUENCY: drivers.FREQUENCY,
+            _SILENCE: drivers.SILENCE,
+            rfm.AGE: drivers.TENURE,
+            rfm.MONETARY: drivers.MONEY,
+        }
+
+    def engineered(self) -> Mapping[str, Feature]:
+        """None of them."""
+        return {}
 
     def to_dict(self) -> dict[str, Any]:
         """Nothing but the kind."""

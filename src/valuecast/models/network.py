@@ -134,7 +134,12 @@ class EventEncoder(nn.Module):
 
 
 class Clock(nn.Module):
-    """What a row's moment adds to a state: silence, tenure and numbers of events, piecewise linear, and the season."""
+    """What a row's moment adds to a state: silence, tenure and numbers of events, piecewise linear, and the season.
+
+    Attributes:
+        width: number of columns that come out.
+        names: what each of them is of (see ``clock.names``).
+    """
 
     def __init__(self, encoding: Encoding) -> None:
         super().__init__()
@@ -144,6 +149,8 @@ class Clock(nn.Module):
         self.numbers = len(edges)
         self.piecewise = Piecewise(edges)
         self.width = self.piecewise.width + clock.width(encoding)
+        said, bins = clock.names(encoding), self.piecewise.width // len(edges)
+        self.names = (*(name for name in said[: self.numbers] for _ in range(bins)), *said)
 
     def forward(self, times: Tensor) -> Tensor:
         """Shape (R, K') in, (R, width) out."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -11,9 +11,10 @@ import polars as pl
 
 from valuecast import columns as c
 from valuecast.events.log import EventLog
+from valuecast.features.catalogue import Feature
 from valuecast.models import inputs as inputs_module
 from valuecast.models import registry
-from valuecast.models.inputs import FeatureInputs, Inputs
+from valuecast.models.inputs import FeatureInputs, Inputs, PurchaseInputs
 from valuecast.models.model import Model
 from valuecast.models.predictor import Predictor
 from valuecast.tasks import Task
@@ -39,6 +40,32 @@ class Part:
         return cls(predictor.inputs, {target: head.model for target, head in predictor.heads.items()})
 
 
+class _Known:
+    """Tables of inputs that several parts read, each made once."""
+
+    def __init__(self, log: EventLog, keys: pl.DataFrame) -> None:
+        self._log, self._keys = log, keys
+        self._tables: dict[str, pl.DataFrame] = {}
+
+    def of(self, inputs: Inputs) -> pl.DataFrame:
+        """Return the inputs; two parts may read the same features, or the same purchases."""
+        if not isinstance(inputs, FeatureInputs | PurchaseInputs):
+            return inputs.table(self._log, self._keys)
+        recipe = repr(inputs.to_dict())
+        if recipe not in self._tables:
+            self._tables[recipe] = inputs.table(self._log, self._keys)
+        return self._tables[recipe]
+
+    def beside(self, inputs: Inputs) -> pl.DataFrame | None:
+        """The features that the heads of a network read; None where it reads none, or there is no network."""
+        design = getattr(inputs, "design", None)
+        return self.of(design.features) if design and design.features else None
+
+
+def _scored(name: str, part: Part, table: pl.DataFrame) -> dict[str, Any]:
+    return {column(name, target): pl.Series(model.score(table)) for target, model in part.models.items()}
+
+
 @dataclass(frozen=True, eq=False)
 class Panel:
     """The parts of a blend, by the name of the rung each of them is."""
@@ -48,29 +75,53 @@ class Panel:
     def table(self, log: EventLog, keys: pl.DataFrame) -> pl.DataFrame:
         """Ask every part; features that several parts read are computed once."""
         ordered = keys.select(c.KEY).sort(c.AT, c.USER)
-        columns = [pl.Series(name, raw) for name, raw in self._asked(log, ordered)]
-        return ordered.with_columns(columns)
-
-    def _asked(self, log: EventLog, keys: pl.DataFrame) -> Iterator[tuple[str, Any]]:
-        known: dict[str, pl.DataFrame] = {}
-
-        def features(inputs: FeatureInputs) -> pl.DataFrame:
-            recipe = repr(inputs.to_dict())
-            if recipe not in known:
-                known[recipe] = inputs.table(log, keys)
-            return known[recipe]
-
+        known = _Known(log, ordered)
+        columns: dict[str, Any] = {}
         for name, part in self.parts.items():
-            inputs = part.inputs
-            design = getattr(inputs, "design", None)
-            if isinstance(inputs, FeatureInputs):
-                table = features(inputs)
-            elif design and design.features:
-                table = inputs.given(log, keys, features(design.features))  # type: ignore[attr-defined]
+            features = known.beside(part.inputs)
+            table = (
+                known.of(part.inputs) if features is None else part.inputs.given(log, ordered, features)  # type: ignore[attr-defined]
+            )
+            columns |= _scored(name, part, table)
+        return ordered.with_columns(**columns)
+
+    def material(self, log: EventLog, keys: pl.DataFrame) -> pl.DataFrame:
+        """The material of every part, its columns under the part's name."""
+        ordered = keys.select(c.KEY).sort(c.AT, c.USER)
+        known = _Known(log, ordered)
+        found = [ordered]
+        for name, part in self.parts.items():
+            features = known.beside(part.inputs)
+            if isinstance(part.inputs, FeatureInputs):
+                own = known.of(part.inputs)
+            elif features is not None:
+                own = part.inputs.told(log, ordered, features)  # type: ignore[attr-defined]
             else:
-                table = inputs.table(log, keys)
-            for target, model in part.models.items():
-                yield column(name, target), model.score(table)
+                own = part.inputs.material(log, ordered)
+            own = own.drop(c.KEY)
+            found.append(own.rename({each: column(name, each) for each in own.columns}))
+        return pl.concat(found, how="horizontal")
+
+    def made(self, material: pl.DataFrame) -> pl.DataFrame:
+        """Give every part its own columns, and ask it."""
+        columns: dict[str, Any] = {}
+        for name, part in self.parts.items():
+            own = {column(name, each): each for each in part.inputs.drivers()}
+            columns |= _scored(name, part, part.inputs.made(material.select(*c.KEY, *own).rename(own)))
+        return material.select(c.KEY).with_columns(**columns)
+
+    def drivers(self) -> Mapping[str, str]:
+        """Those of every part."""
+        return {
+            column(name, each): code
+            for name, part in self.parts.items()
+            for each, code in part.inputs.drivers().items()
+        }
+
+    def engineered(self) -> Mapping[str, Feature]:
+        """Those of every part."""
+        found = ((name, part.inputs.engineered()) for name, part in self.parts.items())
+        return {column(name, each): feature for name, own in found for each, feature in own.items()}
 
     def to_dict(self) -> dict[str, Any]:
         """The recipe of every part's inputs; their models have folders of their own."""

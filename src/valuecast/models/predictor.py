@@ -69,13 +69,24 @@ class Head:
         if self.shape:
             score, low, high = self.shape.probabilities(raw, level, spread)
         elif self.interval:
-            score = raw * np.exp(level)
+            score = _amounts(raw, level)
             low, high = self.interval(score, spread)
         else:
             raise ValueError("a head has a shape or an interval")
         tier = np.searchsorted(self.tiers, score, side="right")
         named = pl.Series(tier).replace_strict(dict(enumerate(TIERS)), return_dtype=pl.String)
         return pl.DataFrame({RAW: raw, c.SCORE: score, c.LOW: low, c.HIGH: high, c.TIER: named})
+
+    def point(self, table: pl.DataFrame, at: datetime) -> FloatArray:
+        """Return the scores alone, of rows that are all of one moment."""
+        raw, level = self.model.score(table), self.level.at(at)
+        if self.shape:
+            return self.shape.probabilities(raw, np.full(len(raw), level))[0]
+        return _amounts(raw, np.full(len(raw), level))
+
+
+def _amounts(raw: FloatArray, level: FloatArray) -> FloatArray:
+    return np.asarray(raw * np.exp(level), dtype=np.float64)
 
 
 def tiers_of(score: FloatArray) -> tuple[float, float]:
@@ -132,7 +143,10 @@ class Predictor:
         if users is not None:
             keys = keys.filter(pl.col(c.USER).is_in(list(users)))
         keys = self.allowed(keys, at)
-        table = self.inputs.table(log.before(at), keys)
+        return self.answered(self.inputs.table(log.before(at), keys))
+
+    def answered(self, table: pl.DataFrame) -> pl.DataFrame:
+        """Return what ``raw`` does of a table of inputs."""
         found = [
             pl.concat([table.select(c.KEY), head.score(table)], how="horizontal").with_columns(
                 pl.lit(target).alias(c.TARGET)

@@ -65,6 +65,13 @@ def width(encoding: Encoding) -> int:
     return 3 + 2 * len(encoding.kinds) + 2 * encoding.seasons
 
 
+def names(encoding: Encoding) -> tuple[str, ...]:
+    """Say what each column of ``clock`` is: ``silence``, ``tenure``, ``count`` or ``season``."""
+    kinds = len(encoding.kinds)
+    season = ("season",) * (2 * encoding.seasons)
+    return ("silence", "tenure", "count", *("silence",) * kinds, *("count",) * kinds, *season)
+
+
 def calendar(encoding: Encoding, time: IntArray) -> FloatArray:
     """Return sine and cosine of the hour (where times are finer than days), weekday and (with seasons) day of the year.
 
