@@ -18,6 +18,8 @@ from valuecast.report.blocks import (
     LineFigure,
     Reference,
     Series,
+    Span,
+    SpanFigure,
 )
 from valuecast.report.charts import draw
 
@@ -65,8 +67,18 @@ INTERVALS = IntervalFigure(
     ),
     reference=Reference(0.5, Text("half", "一半")),
 )
+SPANS = SpanFigure(
+    TITLE,
+    Axis(Text("a day", "日期"), "date"),
+    Axis(TITLE, "signed"),
+    (Span(17_500.0, 17_530.0, 0.4), Span(17_530.0, 17_530.1, -0.2), Span(17_530.1, 17_590.0, 0.0)),
+    higher=Text("raises", "推高"),
+    lower=Text("lowers", "拉低"),
+)
 FIGURES = pytest.mark.parametrize(
-    "figure", [LINES, DATED, UPRIGHT, LYING, INTERVALS], ids=["lines", "dated", "upright", "lying", "intervals"]
+    "figure",
+    [LINES, DATED, UPRIGHT, LYING, INTERVALS, SPANS],
+    ids=["lines", "dated", "upright", "lying", "intervals", "spans"],
 )
 
 
@@ -138,6 +150,14 @@ def test_a_legend_is_there_where_it_tells_things_apart() -> None:
     assert [key.label for key in draw(LINES, "zh").legend] == [HOSTILE, "完美"]
     assert [key.label for key in draw(UPRIGHT, "en").legend] == ["p", HOSTILE, "average"]
     assert draw(LYING, "en").legend == ()
+
+
+def test_spans_above_and_below_zero_have_names_and_colours() -> None:
+    assert [(key.label, key.mark) for key in draw(SPANS, "zh").legend] == [("推高", "bar"), ("拉低", "bar")]
+    drawn = str(draw(SPANS, "en").svg)
+    assert "2017-12-30: +0.400; 2017-12-30: -0.200" in drawn
+    assert "series-1" in drawn
+    assert "series-2" in drawn
 
 
 def test_a_figure_is_described_for_those_who_cannot_see_it() -> None:

@@ -43,6 +43,7 @@ class Column:
         words: what is shown in place of a text in the cells; a text that is not in it is shown as it is.
         shaded: a cell is the darker, the larger its value is among all shaded cells of the table; a missing one is
             left empty.
+        alike: all cells share the decimals of the largest.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Column:
     interval: bool = False
     words: Mapping[str, Text] = field(default_factory=dict)
     shaded: bool = False
+    alike: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,6 +151,31 @@ class BarFigure:
 
 
 @dataclass(frozen=True)
+class Span:
+    """A value that holds from one place of an axis to another."""
+
+    start: float
+    end: float
+    value: float
+
+
+@dataclass(frozen=True)
+class SpanFigure:
+    """Bars from zero that are as wide as what they are about, in one colour above zero and another below."""
+
+    title: Text
+    x: Axis
+    y: Axis
+    spans: tuple[Span, ...]
+    higher: Text
+    lower: Text
+    caption: Text | None = None
+
+    def __post_init__(self) -> None:
+        _not_empty(self.spans)
+
+
+@dataclass(frozen=True)
 class Estimate:
     """A value with its interval; without a value it is listed as missing."""
 
@@ -203,8 +230,8 @@ class Notice:
     level: Literal["info", "warning"] = "info"
 
 
-Figure = LineFigure | BarFigure | IntervalFigure
-Block = Paragraph | Notice | Facts | Table | LineFigure | BarFigure | IntervalFigure
+Figure = LineFigure | BarFigure | IntervalFigure | SpanFigure
+Block = Paragraph | Notice | Facts | Table | LineFigure | BarFigure | IntervalFigure | SpanFigure
 
 
 @dataclass(frozen=True)

@@ -108,6 +108,8 @@ def _column(frame: pl.DataFrame, column: Column, language: str, *, darkest: floa
             Cell("") if missing(value) else Cell(show(value, column.format), shade=abs(value) / (darkest or 1))
             for value in values
         ]
+    if column.alike:
+        return [Cell(text) for text in show_alike(values, column.format)]
     if not column.interval:
         return [Cell(show(value, column.format, language=language)) for value in values]
     bounds = zip(values, frame[f"{column.name}_low"], frame[f"{column.name}_high"], strict=True)

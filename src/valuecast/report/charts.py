@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from valuecast.language import Text
-from valuecast.report.blocks import BarFigure, Figure, IntervalFigure, LineFigure, Numbers, Reference
+from valuecast.report.blocks import BarFigure, Figure, IntervalFigure, LineFigure, Numbers, Reference, SpanFigure
 from valuecast.report.cells import show_alike, show_interval, words
 from valuecast.report.layout import (
     DASHES,
@@ -25,6 +25,7 @@ from valuecast.report.layout import (
 from valuecast.report.svg import INK, MUTED, PAPER, SERIES, canvas, colour, render
 
 _MARKERS_UP_TO = 30  # points of a line; more markers would hide it
+_THINNEST = 0.008  # of the width of a figure: a thinner bar would not be seen
 _BASELINE = Text("{name} (baseline)", "{name}（基准）")
 _REFERENCE: dict[str, Any] = {"color": MUTED, "lw": 1.2, "ls": line_style(REFERENCE_DASH)}
 _IN_LANES: dict[str, Any] = {"color": MUTED, "lw": 1.6, "zorder": 1}  # a lane is too short for dashes
@@ -40,6 +41,8 @@ def draw(figure: Figure, language: str) -> Drawing:
             return _upright_bars(figure, language) if upright else _lying_bars(figure, language)
         case IntervalFigure():
             return _intervals(figure, language)
+        case SpanFigure():
+            return _spans(figure, language)
 
 
 def _lines(figure: LineFigure, language: str) -> Drawing:
@@ -140,6 +143,27 @@ def _intervals(figure: IntervalFigure, language: str) -> Drawing:
         rows.finish(figure.x)
         svg = render(drawn, title=words(figure.title, language), description="; ".join(told))
     return Drawing(svg, _reference_legend(figure.reference, language, dash=()), "", words(figure.x.label, language))
+
+
+def _spans(figure: SpanFigure, language: str) -> Drawing:
+    keys = (
+        Key(words(figure.higher, language), "bar", colour(_series(0))),
+        Key(words(figure.lower, language), "bar", colour(_series(1))),
+    )
+    told = []
+    with canvas(height=240) as drawn:
+        axes = drawn.add_axes((0, 0, 1, 1))
+        reach = max(span.end for span in figure.spans) - min(span.start for span in figure.spans)
+        least = _THINNEST * reach
+        for span in figure.spans:
+            width = max(span.end - span.start, least)
+            style = _series(0) if span.value >= 0 else _series(1)
+            axes.bar(span.end, span.value, -width, align="edge", color=style, edgecolor=PAPER, linewidth=0.8)
+            told.append(f"{show_alike([span.end], figure.x.format)[0]}: {show_alike([span.value], figure.y.format)[0]}")
+        axes.axhline(0, color=MUTED, lw=1)
+        finish(drawn, axes, x=figure.x, y=figure.y)
+        svg = render(drawn, title=words(figure.title, language), description="; ".join(told))
+    return Drawing(svg, keys, words(figure.y.label, language), words(figure.x.label, language))
 
 
 def _bars_legend(figure: BarFigure, language: str, *, dash: tuple[float, ...]) -> tuple[Key, ...]:
