@@ -12,9 +12,15 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
+from valuecast import columns as c
 from valuecast.errors import LogError, ModelError
 from valuecast.events.log import EventLog
+from valuecast.explanation.explain import explain
+from valuecast.explanation.reasons import predict as reasons_of
+from valuecast.language import LANGUAGES
+from valuecast.models.drivers import DRIVERS
 from valuecast.models.predictor import Predictor
+from valuecast.report.terminal import to_text
 
 COLUMNS = ["user", "at", "target", "score", "low", "high", "tier"]
 
@@ -100,3 +106,43 @@ def check_schema(predictor: Predictor, log: EventLog, *, at: datetime) -> None:
     """A log without a column that was there at fitting is refused."""
     with pytest.raises(ModelError, match="channel"):
         predictor.predict(like(log, events_of(log).drop("channel")), at=at)
+
+
+def check_material(predictor: Predictor, log: EventLog, *, at: datetime) -> None:
+    """What inputs are made of makes them, and each column belongs to a driver."""
+    known, users = log.before(at), predictor.predict(log, at=at)[c.USER].unique().sort().head(20)
+    keys = pl.DataFrame({c.USER: users}).with_columns(pl.lit(at, dtype=pl.Datetime("us")).alias(c.AT))
+    material = predictor.inputs.material(known, keys)
+    assert {name for name in material.columns if name not in c.KEY} == set(predictor.inputs.drivers())
+    assert set(predictor.inputs.drivers().values()) <= set(DRIVERS)
+    assert set(predictor.inputs.engineered()) <= set(predictor.inputs.drivers())
+    assert_frame_equal(
+        predictor.inputs.made(material), predictor.inputs.table(known, keys), check_column_order=False, abs_tol=1e-5
+    )
+
+
+def check_explained(predictor: Predictor, log: EventLog, *, at: datetime) -> None:
+    """An explanation adds up to the score, reads no future, and can be read in both languages."""
+    scores = predictor.predict(log, at=at).filter(pl.col(c.TARGET) == list(predictor.task.targets)[-1])
+    user = str(scores.sort(c.SCORE, c.USER)[c.USER][len(scores) // 3])
+    found = explain(predictor, log, user=user, at=at)
+    score = float(scores.filter(pl.col(c.USER) == user)[c.SCORE][0])
+    assert float(found.score["score"]) == pytest.approx(score, rel=1e-4)  # type: ignore[arg-type]
+    size = max(abs(score), abs(found.base), 1e-9)
+    assert found.base + found.drivers["effect"].sum() == pytest.approx(score, abs=1e-4 * size)
+    assert found.base + found.timeline.values[found.target].sum() == pytest.approx(score, abs=1e-4 * size)
+    change = found.counterfactual
+    if change is not None and change.change is not None:
+        sign = 1 if change.direction == "higher" else -1
+        assert sign * change.then >= sign * change.threshold
+    past = like(log, events_of(log).filter(pl.col("time") < at))
+    again = explain(predictor, past, user=user, at=at)
+    assert again.drivers.equals(found.drivers)
+    assert again.counterfactual == change
+    for language in LANGUAGES:
+        assert user in to_text(found.report(), language=language)
+    reasons = reasons_of(predictor, log, at=at, reasons=2)
+    whole = predictor.predict(log, at=at).sort(c.TARGET, c.AT, c.USER)
+    assert_frame_equal(reasons.select(COLUMNS), whole, rel_tol=1e-4, abs_tol=1e-5)
+    assert set(reasons["reason_1"].str.slice(0, reasons["reason_1"].str.len_chars() - 1)) <= set(DRIVERS)
+    assert (reasons["reason_1_effect"].abs() >= reasons["reason_2_effect"].abs()).all()

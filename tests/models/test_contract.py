@@ -84,6 +84,18 @@ def test_what_it_cannot_answer_is_refused(
     contract.check_refusals(fitted[name, task], log, before=BEFORE)
 
 
+@pytest.mark.parametrize(("name", "task"), CASES)
+def test_inputs_are_made_of_parts_that_belong_to_drivers(
+    fitted: dict[tuple[str, str], Predictor], log: EventLog, name: str, task: str
+) -> None:
+    contract.check_material(fitted[name, task], log, at=BEFORE)
+
+
+@pytest.mark.parametrize(("name", "task"), [case for case in CASES if case[1] in {"churn", "value"}])
+def test_scores_are_explained(fitted: dict[tuple[str, str], Predictor], log: EventLog, name: str, task: str) -> None:
+    contract.check_explained(fitted[name, task], log, at=BEFORE)
+
+
 def test_scores_can_be_asked_of_some_users(fitted: dict[tuple[str, str], Predictor], log: EventLog) -> None:
     contract.check_some(fitted["lightgbm", "value"], log, at=BEFORE)
 

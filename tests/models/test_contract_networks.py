@@ -81,6 +81,25 @@ def test_every_method_has_a_name() -> None:
     assert {*get_args(Tuning), *(f"{TEXT}{method}" for method in METHODS)} == NEURAL
 
 
+EXPLAINED = [
+    case
+    for case in CASES
+    if case in {("llama", "frozen", "churn"), ("gru", "full", "churn"), ("bert", "full", "value")} or case[1] in FUSIONS
+]
+
+
+@cases
+def test_inputs_are_made_of_parts_that_belong_to_drivers(
+    fitted: Fitted, log: EventLog, trunk: Trunk, method: Tuning, task: str
+) -> None:
+    contract.check_material(fitted(trunk, method, task), log, at=BEFORE)
+
+
+@pytest.mark.parametrize(("trunk", "method", "task"), EXPLAINED, ids=map("-".join, EXPLAINED))
+def test_scores_are_explained(fitted: Fitted, log: EventLog, trunk: Trunk, method: Tuning, task: str) -> None:
+    contract.check_explained(fitted(trunk, method, task), log, at=BEFORE)
+
+
 @cases
 def test_scores_are_a_table_with_one_row_per_user_and_target(
     fitted: Fitted, log: EventLog, trunk: Trunk, method: Tuning, task: str
