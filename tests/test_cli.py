@@ -93,12 +93,38 @@ def test_scores_are_a_long_table_in_either_format(shop: Path, here: Path, kind: 
     assert [path.name for path in Path("deep").iterdir()] == [f"scores.{kind}"]
 
 
+def test_scores_have_reasons_in_both_languages(shop: Path, here: Path) -> None:
+    done("predict", shop / "trees", shop / "log", "--at", BEFORE, "--out", "scores.csv", "--reasons", "2")
+    scores = pl.read_csv("scores.csv")
+    for number in (1, 2):
+        assert scores[f"reason_{number}"].str.contains("^[a-z]+[+-]$").all()
+        assert scores[f"reason_{number}_en"].null_count() == scores[f"reason_{number}_zh"].null_count() == 0
+    assert (scores["reason_1_effect"].abs() >= scores["reason_2_effect"].abs()).all()
+    many = refused("predict", shop / "trees", shop / "log", "--at", BEFORE, "--out", "s.csv", "--reasons", "99")
+    assert "99 reasons" in many
+
+
+def test_a_score_is_explained_in_the_terminal_and_on_a_page(shop: Path, here: Path) -> None:
+    done("predict", shop / "trees", shop / "log", "--at", BEFORE, "--out", "scores.csv")
+    user = pl.read_csv("scores.csv", schema_overrides={"user": pl.String})["user"][0]
+    asked = ("explain", shop / "trees", shop / "log", "--at", BEFORE)
+    ran = done(*asked, "--user", user, "--out", "why.html", "--lang", "zh", "--threshold", "0.5")
+    page = Path("why.html").read_text(encoding="utf-8")
+    for text in (ran.out, page):
+        assert "简而言之" in text
+        assert "怎样会改变分数" in text
+    assert "<svg" in page
+    assert "no event of user 'nobody'" in refused(*asked, "--user", "nobody")
+    assert "no event 'kiss'" in refused(*asked, "--user", user, "--threshold", "0.5", "--change", "kiss")
+
+
 def test_models_are_compared_in_the_terminal_and_on_a_page(shop: Path, here: Path) -> None:
     models = (shop / "rate", shop / "trees")
     ran = done("evaluate", *models, "--log", shop / "log", "--at", BEFORE, "--out", "page.html", "--lang", "zh")
     page = Path("page.html").read_text(encoding="utf-8")
     for text in (ran.out, page):
         assert "2024-09-01 的评估" in text
+        assert "为什么：" in text
         assert "trees" in text
         assert "rate" in text
     assert 'lang="zh' in page

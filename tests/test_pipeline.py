@@ -45,6 +45,7 @@ sources = "sources.toml"
 every = 30
 [predict]
 at = "2024-10-01"
+reasons = 1
 [campaign]
 contact_cost = 0.1
 save_rate = 0.2
@@ -111,6 +112,8 @@ def test_a_run_leaves_pages_metrics_models_and_scores(first: Path) -> None:
     assert "小店" in chinese
     assert "虚构的商店。" in chinese
     assert "valuecast run" in page
+    assert "Why: No purchase in the next 20 days" in page
+    assert "为什么：未来20天消费额" in chinese
     metrics = pl.read_csv(made / "metrics.csv")
     assert set(metrics["target"]) == {"churn_20d", "value_20d"}
     assert metrics.group_by("target").agg(pl.col("reference").n_unique())["reference"].to_list() == [1, 1]
@@ -119,6 +122,7 @@ def test_a_run_leaves_pages_metrics_models_and_scores(first: Path) -> None:
 def test_the_scores_are_those_of_the_refitted_best_rungs(first: Path) -> None:
     scores = pl.read_csv(first / "made/scores.csv", try_parse_dates=True)
     assert set(scores["target"]) == {"churn_20d", "value_20d"}
+    assert scores["reason_1"].null_count() == 0
     log = vc.EventLog.read(first / "made/log")
     for task in ("churn", "value"):
         model = vc.Predictor.load(first / "made/models" / task)
@@ -151,7 +155,7 @@ def test_a_page_has_every_section(first: Path, name: str) -> None:
         "report.zh.html": ["问题是什么", "预测与实际的时间走势", "优先关注谁", "谁会回来"],
     }
     assert set(expected[name]) < set(titles)
-    assert len(titles) == 14
+    assert len(titles) == 16
     if name == "report.zh.html":
         assert all(re.search("[一-龥]", title) for title in titles)
 

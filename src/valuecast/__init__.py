@@ -8,6 +8,7 @@ base = vc.pretrain(log.before("2011-03-29"), size="small")
 model = vc.finetune(base, churn, log.before("2011-09-10"))  # fused with trees and customer-base models
 scores = model.predict(log, at="2011-09-10")
 print(vc.evaluate(model, log, at="2011-09-10"))
+print(vc.explain(model, log, user="17850", at="2011-09-10"))
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from valuecast.events.ingest import ingest as ingest
     from valuecast.events.log import EventLog as EventLog
     from valuecast.events.source import Mapping as Mapping
+    from valuecast.explanation.explain import explain as explain
     from valuecast.models.backbone import Backbone as Backbone
     from valuecast.models.predictor import Predictor as Predictor
     from valuecast.models.survival import survival as survival
@@ -56,6 +58,7 @@ _HOME = {
     "check": "valuecast.evaluation.readiness.check",
     "climb": "valuecast.evaluation.ladder",
     "evaluate": "valuecast.evaluation.evaluate",
+    "explain": "valuecast.explanation.explain",
     "finetune": "valuecast.training.finetune",
     "finetune_together": "valuecast.training.finetune",
     "fit": "valuecast.training.fit",

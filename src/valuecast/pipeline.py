@@ -19,15 +19,17 @@ from valuecast.evaluation.comparison import compare
 from valuecast.evaluation.ladder import Ladder, climb
 from valuecast.evaluation.page import campaign, priority
 from valuecast.evaluation.page.page import page
-from valuecast.evaluation.slices import check_fields, slices_of
+from valuecast.evaluation.slices import check_fields, slice_of, slices_of
 from valuecast.events import datasets
 from valuecast.events.ingest import ingest
 from valuecast.events.log import EventLog
 from valuecast.events.source import Mapping
+from valuecast.explanation import reasons
+from valuecast.explanation.page.model import explained
 from valuecast.language import LANGUAGES, Text
 from valuecast.models.registry import check as check_rung
 from valuecast.moments import moment
-from valuecast.report.blocks import Fact, Report
+from valuecast.report.blocks import Fact, Report, Section
 from valuecast.report.html import write_html
 from valuecast.tasks import Task, parse
 from valuecast.tasks.splits import Split, TimeSplit, UserSplit
@@ -99,6 +101,7 @@ def run(recipe: Recipe, *, out: Path, base: Path, command: str, say: Say, predic
         )
         for task in tasks
     ]
+    scored = _scores(recipe, ladders, log, split, workshop, out=out, say=say) if predict and recipe.predict else None
     say("report")
     title = Text(recipe.title.en, recipe.title.zh)
     made = (Fact(Text("Command", "命令"), command), Fact(Text("Version", "版本"), f"valuecast {__version__}"))
@@ -109,14 +112,15 @@ def run(recipe: Recipe, *, out: Path, base: Path, command: str, say: Say, predic
         log=log,
         slices=cut,
         campaign=recipe.campaign,
+        why=scored.why if scored else (),
         show_users=recipe.report.show_users,
         made=made,
         seed=recipe.seed,
     )
     files = [_page(report, out, language) for language in LANGUAGES]
     files.append(_metrics(ladders, out, seed=recipe.seed))
-    if predict and recipe.predict:
-        files += _scores(recipe, ladders, log, split, workshop, out=out, say=say)
+    if scored:
+        files += scored.files
     return Made(report, tuple(files))
 
 
@@ -195,14 +199,23 @@ def _metrics(ladders: Sequence[Ladder], out: Path, *, seed: int) -> Path:
     return path
 
 
+@dataclass(frozen=True)
+class _Scored:
+    """What scoring left: files, and why the models score as they do."""
+
+    files: tuple[Path, ...]
+    why: tuple[Section, ...]
+
+
 def _scores(
     recipe: Recipe, ladders: Sequence[Ladder], log: EventLog, split: Split, workshop: Workshop, *, out: Path, say: Say
-) -> list[Path]:
-    """Refit the best rung of each task on everything known before the moment, and score everyone there."""
+) -> _Scored:
+    """Refit the best rung of each task on everything known before the moment, score everyone there, and say why."""
     wanted = recipe.predict
     assert wanted is not None
     at = moment(wanted.at)
     scores: dict[Task, pl.DataFrame] = {}
+    why = []
     tables = Tables()
     for ladder in ladders:
         rung = wanted.rung or ladder.best(next(iter(ladder.task.targets)))
@@ -210,10 +223,21 @@ def _scores(
         fit = partial(workshop.fit, split=split, seed=recipe.seed, tables=tables, progress=say)
         predictor = fit(rung, ladder.task, log.before(at))
         predictor.save(out / "models" / ladder.task.name)
-        scores[ladder.task] = predictor.predict(log, at=at)
+        say(f"{ladder.task.name}: scores, and why")
+        if wanted.reasons:
+            scores[ladder.task] = reasons.predict(predictor, log, at=at, reasons=wanted.reasons, seed=recipe.seed)
+        else:
+            scores[ladder.task] = predictor.predict(log, at=at)
+        asked = scores[ladder.task].select(c.KEY).unique().sort(c.AT, c.USER)
+        segments = {field: slice_of(log, asked, field) for field in recipe.slices}
+        shown = recipe.report.show_users
+        why += [
+            explained(predictor, log, at=at, target=target, segments=segments, show_users=shown)
+            for target in predictor.heads
+        ]
     path = out / "scores.csv"
     write_table(pl.concat(scores.values()), path)
-    return [out / "models", path, *_first(recipe, scores, log, at=at, out=out)]
+    return _Scored((out / "models", path, *_first(recipe, scores, log, at=at, out=out)), tuple(why))
 
 
 def _first(recipe: Recipe, scores: dict[Task, pl.DataFrame], log: EventLog, *, at: datetime, out: Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""Commands about models: fit, predict, evaluate."""
+"""Commands about models: fit, predict, explain, evaluate."""
 
 from __future__ import annotations
 
@@ -82,10 +82,14 @@ def predict(
     log: LogPath,
     at: Annotated[str, typer.Option(metavar="TIME", help="The moment; nothing at or after it is read.")],
     out: Annotated[Path, typer.Option(metavar="FILE", help="A file that ends in .csv or .parquet.")],
+    reasons: Annotated[
+        int, typer.Option(min=0, metavar="NUMBER", help="Reasons for each score, in English and Chinese.")
+    ] = 0,
 ) -> None:
     """Score every eligible user at a moment.
 
     Columns: user, at, target, score, low, high, tier. A score is a probability, or an amount in the shop's currency.
+    With --reasons also reason_1 (a code, with + or - for the direction), reason_1_effect, reason_1_en, reason_1_zh.
     """
     from valuecast.events.log import EventLog
     from valuecast.models.predictor import Predictor
@@ -93,13 +97,67 @@ def predict(
 
     check_table(out)
     predictor, known, when = Predictor.load(model), EventLog.read(log), moments.moment(at, where="--at")
-    scores = predictor.predict(known, at=when)
+    if reasons:
+        from valuecast.explanation.reasons import predict as predict_
+
+        scores = predict_(predictor, known, at=when, reasons=reasons)
+    else:
+        scores = predictor.predict(known, at=when)
     write_table(scores, out)
     typer.echo(f"wrote {len(scores):,} rows for {scores['user'].n_unique():,} users to {out}")
     others = known.before(when).count_users() - scores["user"].n_unique()
     if others:
         conditions = " and ".join(map(str, predictor.task.question.when))
         typer.echo(f"{others:,} more users with events are not asked about, only those with {conditions}")
+
+
+@app.command()
+def explain(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model folder.")],
+    log: LogPath,
+    user: Annotated[str, typer.Option(metavar="ID", help="Who is asked about.")],
+    at: Annotated[str, typer.Option(metavar="TIME", help="The moment; nothing at or after it is read.")],
+    target: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Of a task with several horizons; by default the longest.")
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SCORE", help="That a change is to take the score across; by default the next better tier."
+        ),
+    ] = None,
+    days: Annotated[int, typer.Option(min=1, max=365, help="Within which something would have to happen.")] = 14,
+    change: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="EVENT", help="A type of event that may happen; may be repeated. By default what users do."
+        ),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="An HTML page to write.")] = None,
+    seed: Annotated[int, typer.Option(min=0, metavar="NUMBER", help="Of everything random.")] = 0,
+    lang: Lang = "en",
+) -> None:
+    """Explain a user's score: what moved it from the average, when, and what would change it."""
+    from valuecast.events.log import EventLog
+    from valuecast.explanation.explain import explain as explain_
+    from valuecast.models.predictor import Predictor
+
+    when = moments.moment(at, where="--at")
+    found = explain_(
+        Predictor.load(model),
+        EventLog.read(log),
+        user=user,
+        at=when,
+        target=target,
+        threshold=threshold,
+        days=days,
+        changes=change,
+        seed=seed,
+    )
+    report = found.report(made=made())
+    if out:
+        write_page(report, out, lang)
+    show(report, lang)
 
 
 @app.command()

@@ -49,10 +49,17 @@ class SplitBy:
 
 @dataclass(frozen=True)
 class Predict:
-    """Whom to score when everything is done: at which moment, and with which rung (else the best on validation)."""
+    """Whom to score when everything is done.
+
+    Attributes:
+        at: the moment.
+        rung: else the best on validation.
+        reasons: how many beside each score.
+    """
 
     at: str
     rung: str | None = None
+    reasons: int = 0
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from valuecast.evaluation.page.page import page
 from valuecast.evaluation.page.priority import check
 from valuecast.evaluation.slices import check_fields, slices_of
 from valuecast.events.log import EventLog
+from valuecast.explanation.page.model import explained
 from valuecast.language import Text
 from valuecast.models.predictor import Predictor
 from valuecast.moments import Moment, moment
@@ -64,8 +65,22 @@ def evaluate(
     ladders = [Ladder(task, named[0][1].split, tuple(results)) for task, results in by_task.items()]
     title = Text("Evaluation at {at}", "{at} 的评估").format(at=moments.text(when))
     cut = slices_of(log, ladders, slices)
+    best = [(ladder.task, target, ladder.best(target)) for ladder in ladders for target in ladder.task.targets]
+    models_of = {(model.task, name): model for name, model in named}
+    why = [
+        explained(models_of[task, rung], log, at=when, target=target, segments=cut, show_users=show_users)
+        for task, target, rung in best
+    ]
     return page(
-        ladders, title=title, log=log, slices=cut, campaign=campaign, show_users=show_users, made=made, seed=seed
+        ladders,
+        title=title,
+        log=log,
+        slices=cut,
+        campaign=campaign,
+        why=why,
+        show_users=show_users,
+        made=made,
+        seed=seed,
     )
 
 

@@ -42,6 +42,7 @@ def page(
     log: EventLog,
     slices: Mapping[str, pl.DataFrame] | None = None,
     campaign: Campaign | None = None,
+    why: Sequence[Section] = (),
     show_users: bool = False,
     made: Iterable[Fact] = (),
     seed: int = 0,
@@ -54,6 +55,7 @@ def page(
         log: what they were tested on.
         slices: values of fields to break results down by (see ``valuecast.evaluation.slices``).
         campaign: what is assumed about contacting users, to say whom.
+        why: sections that explain the models.
         show_users: whether ids of users are shown as they are.
         made: how the page came about.
         seed: of the bootstrap.
@@ -72,6 +74,7 @@ def page(
         tracking(found, log),
         *(concentration(answer) for answer in found if _is_longest_amount(answer)),
         *(section for section, _ in acted),
+        *why,
         newcomers(found, log),
         data(log),
         cohorts(log),
