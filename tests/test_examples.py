@@ -174,6 +174,10 @@ def test_the_walkthrough_of_the_readme_works(tmp_path: Path, monkeypatch: pytest
         exec(compile(python, str(ENGLISH), "exec"), {})
     header = (tmp_path / "scores.csv").read_text(encoding="utf-8").splitlines()[0]
     assert header == "user,at,target,score,low,high,tier"
+    for words in walkthrough(ENGLISH, start="explain"):
+        done(*words)
+    assert "reason_3_zh" in (tmp_path / "scores.csv").read_text(encoding="utf-8").splitlines()[0]
+    assert "In short" in (tmp_path / "why.html").read_text(encoding="utf-8")
     for path in READMES:
         assert f"`{header.replace(',', ', ')}`" in path.read_text(encoding="utf-8")
     assert "<html" in (tmp_path / "report.html").read_text(encoding="utf-8")
