@@ -74,13 +74,23 @@ def test_only_what_users_do_and_only_later() -> None:
     assert amounts == sorted(amounts)
 
 
+def test_nothing_is_proposed_that_leads_away() -> None:
+    model, known = predictor("lightgbm", "value"), log().before(AT)
+    scores = model.predict(known, at=AT).filter(pl.col("target") == "value_30d").sort("score")
+    for row in scores.gather_every(len(scores) // 6).iter_rows(named=True):
+        found = counterfactual(model, known, row["user"], AT, target="value_30d", now=row["score"], threshold=1e9)
+        assert found is not None
+        assert found.change is None
+        assert found.nearest is None or found.then > found.idle
+
+
 def test_nothing_happens_in_the_idle_case() -> None:
     model, known = predictor(), log()
     user = model.predict(known, at=AT)["user"][0]
     found = counterfactual(model, known.before(AT), user, AT, target="churn_30d", now=0.9, threshold=0.5, days=10)
     assert found is not None
     assert 0 < found.idle < 1
-    assert found.tried > 3
+    assert len(found.trials) > 3
 
 
 def test_a_threshold_that_no_probability_has_is_refused() -> None:
@@ -96,7 +106,7 @@ def test_a_log_of_nothing_that_users_do() -> None:
     user = predictor().predict(known, at=AT)["user"][0]
     found = counterfactual(predictor("recency"), other, user, AT, target="churn_30d", now=0.9, threshold=0.5)
     assert found is not None
-    assert (found.change, found.nearest, found.tried) == (None, None, 0)
+    assert (found.change, found.nearest, found.trials) == (None, None, ())
     for language in ("en", "zh"):
         assert changed(found, predictor().task).to(language)
 

@@ -49,6 +49,21 @@ class Change:
 
 
 @dataclass(frozen=True)
+class Trial:
+    """A change that was tried.
+
+    Attributes:
+        change: what happens.
+        score: at the end of the window, of the place in it at which it crosses least.
+        crosses: whether it does there, too.
+    """
+
+    change: Change
+    score: float
+    crosses: bool
+
+
+@dataclass(frozen=True)
 class Counterfactual:
     """A threshold, and what takes a score across it.
 
@@ -62,8 +77,8 @@ class Counterfactual:
         change: the smallest that crosses wherever in the window it falls; None where none of those tried does.
         then: score with it at the end of the window; of all places in the window, and amounts from its own up, the one
             that crosses least. Without a change that crosses, that of the change that comes nearest.
-        nearest: that change; None where there is nothing to try.
-        tried: how many changes were tried.
+        nearest: that change; None where none of those tried comes nearer than doing nothing.
+        trials: all changes that were tried, the smallest first.
     """
 
     target: str
@@ -75,7 +90,7 @@ class Counterfactual:
     change: Change | None
     then: float
     nearest: Change | None
-    tried: int
+    trials: tuple[Trial, ...]
 
 
 def better(task: Task) -> Direction:
@@ -92,7 +107,9 @@ def aim(predictor: Predictor, target: str, score: float, threshold: float | None
     if threshold is not None:
         if predictor.task.kind == "binary" and not 0 < threshold < 1:
             raise ConfigError(
-                f"{threshold:g} is no probability", where="threshold", remedy="Give one between 0 and 1, such as 0.5."
+                f"{threshold:g} is no probability",
+                where="threshold",
+                remedy=f"Give one between 0 and 1, such as {threshold / 100 if 1 < threshold < 100 else 0.5:g}.",
             )
         return threshold, "lower" if score >= threshold else "higher"
     low, high = predictor.heads[target].tiers
@@ -144,7 +161,7 @@ def counterfactual(
     changes = search.changes
     if not changes:  # a log of nothing that users do
         idle = float(search.scores([(None, 0.0)])[target][0])
-        return Counterfactual(target, limit, direction, days, now, idle, None, idle, None, 0)
+        return Counterfactual(target, limit, direction, days, now, idle, None, idle, None, ())
     placed = [(None, 0.0), *product(changes, _PLACES)]
     scores = search.scores(placed)[target]
     idle, rest = float(scores[0]), scores[1:].reshape(len(changes), len(_PLACES))
@@ -159,6 +176,7 @@ def counterfactual(
     least = [sign * min(sign * worst[j] for j in own) for own in siblings]
     best = next((i for i, held in enumerate(holds) if held), None)
     nearest = int(np.argmax(sign * np.array(least))) if best is None else best
+    closer = sign * least[nearest] > sign * idle
     return Counterfactual(
         target,
         limit,
@@ -167,9 +185,9 @@ def counterfactual(
         now,
         idle,
         None if best is None else changes[best],
-        float(least[nearest]),
-        changes[nearest],
-        len(changes),
+        float(least[nearest]) if closer or best is not None else idle,
+        changes[nearest] if closer or best is not None else None,
+        tuple(Trial(change, float(worst[i]), bool(crosses[i])) for i, change in enumerate(changes)),
     )
 
 
@@ -200,9 +218,9 @@ class Search:
         known = log.before(at)
         past = rewrite.past(log, [user], at)
         kinds = _kinds(known, events)
-        amounts = _amounts(known) if c.PURCHASE in kinds else ()
-        own = past.filter(pl.col(c.EVENT) == c.PURCHASE).group_by(c.TIME).agg(pl.col(c.AMOUNT).sum())[c.AMOUNT]
-        largest = max([*amounts, *([float(own.max())] if len(own) and own.max() is not None else [])], default=0.0)  # type: ignore[arg-type]
+        orders = past.filter(pl.col(c.EVENT) == c.PURCHASE).group_by(c.TIME).agg(pl.col(c.AMOUNT).sum())[c.AMOUNT]
+        own = [float(each) for each in orders if each is not None and np.isfinite(each) and each > 0]
+        amounts, largest = _plausible(_amounts(known) if c.PURCHASE in kinds else (), own)
         patterns = {kind: _pattern(known, past, kind) for kind in kinds}
         return cls(predictor, log, at, days, past, user, tuple(_changes(kinds, amounts)), patterns, largest)
 
@@ -255,6 +273,18 @@ def _amounts(log: EventLog) -> tuple[float, ...]:
     worth = orders["worth"]
     found = log.collect(orders.aggregate(**{f"q{i}": worth.quantile(q) for i, q in enumerate(_QUANTILES)})).row(0)
     return tuple(sorted({_round(float(each)) for each in found if each is not None and np.isfinite(each)}))
+
+
+def _plausible(usual: Sequence[float], own: Sequence[float]) -> tuple[tuple[float, ...], float]:
+    """What a user's orders may be worth, and the most: as in the shop, and as the user's own middle one is.
+
+    Nothing beyond both the user's largest order and the middle one of the shop is asked of anybody.
+    """
+    if not usual:
+        return (), 0.0
+    largest = max([usual[len(usual) // 2], *own])
+    middle = [_round(float(np.median(own)))] if own else []
+    return tuple(sorted({each for each in (*usual, *middle) if each <= largest})), largest
 
 
 def _round(amount: float) -> float:

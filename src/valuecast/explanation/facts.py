@@ -150,7 +150,9 @@ def _returns(known: Known, at: datetime) -> Text | None:
     if refunded is None:
         return None
     return (
-        Text(f"{refunded:,.0f} refunded", f"退款{refunded:,.0f}") if refunded else Text("nothing returned", "没有退货")
+        Text(f"refunds of {refunded:,.0f}", f"退款{refunded:,.0f}")
+        if refunded
+        else Text("nothing returned", "没有退货")
     )
 
 
@@ -168,7 +170,7 @@ def _tenure(known: Known, at: datetime) -> Text | None:
 
 def _habits(known: Known, at: datetime) -> Text | None:
     share = known.get("weekend_share")
-    return None if share is None else Text(f"{share:.0%} at weekends", f"{share:.0%}在周末")
+    return None if share is None else Text(f"{share:.0%} of purchases at weekends", f"{share:.0%}的购买在周末")
 
 
 def _profile(known: Known, at: datetime) -> Text | None:
@@ -182,7 +184,7 @@ def _fields(known: Known, at: datetime) -> Text | None:
 
 
 def _season(known: Known, at: datetime) -> Text | None:
-    return Text(f"the season: {at:%B}", f"季节：{at.month}月")
+    return Text(f"the time of the year, {at:%B}", f"一年中的时间：{at.month}月")
 
 
 _TOLD: Final[Mapping[str, Callable[[Known, datetime], Text | None]]] = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import combinations
 from typing import Final
@@ -26,7 +26,7 @@ from valuecast.moments import Moment
 
 SEEDS: Final = 5
 """So often typical users and orders are drawn anew, and the users that are averaged over with replacement."""
-REFERENCES: Final = 8
+REFERENCES: Final = 12
 USERS: Final = 200
 GROUP: Final = "group"
 CURVES: Final = 4
@@ -65,8 +65,9 @@ class Overall:
         target: of the task.
         at: the moment.
         users: how many were explained.
+        asked: how many the task asks about.
         base: their mean score.
-        importance: ``driver``; ``mean``, the mean absolute effect, and ``low, high``, its range over seeds;
+        importance: ``driver``; ``mean``, the mean absolute effect, and ``low, high``, its range over single seeds;
             ``stable``, whether its rank is the same at every seed; ``direction``, from -1 to 1: how far a higher
             ``feature`` of the driver goes with a higher score (Spearman); the most important first.
         tiers: ``group`` (the tier), ``users, score`` and the mean effect of each driver.
@@ -81,6 +82,7 @@ class Overall:
     target: str
     at: datetime
     users: int
+    asked: int
     base: float
     importance: pl.DataFrame = field(repr=False)
     tiers: pl.DataFrame = field(repr=False)
@@ -116,14 +118,15 @@ def overall(
     aim = target or max(predictor.task.targets, key=lambda name: predictor.task.targets[name])
     first = typical(predictor, log, when, asked=users, references=REFERENCES)
     found = [effects(predictor, first.sample, first.again(seed), seed=seed) for seed in range(seeds)]
-    why = found[0]
-    importance = _importance(found, first.sample, predictor.inputs.engineered(), aim)
+    why = _averaged(found)
+    importance = _importance(why, found, first.sample, predictor.inputs.engineered(), aim)
     strongest = importance["driver"].head(_PAIRS_OF).to_list()
     leads = importance["feature"].drop_nulls().head(CURVES).to_list()
     return Overall(
         aim,
         when,
         len(first.sample),
+        first.eligible,
         first.base[aim],
         importance,
         _tiers(predictor, why, aim),
@@ -135,21 +138,35 @@ def overall(
     )
 
 
+def _averaged(found: Sequence[Effects]) -> Effects:
+    """The effects over all seeds together: what a table says, and what a figure, are then one."""
+    first, count = found[0], len(found)
+    values = {
+        name: sum((each.values[name] for each in found), np.zeros_like(own)) / count
+        for name, own in first.values.items()
+    }
+    return replace(first, values=values)
+
+
 def _importance(
-    found: Sequence[Effects], sample: pl.DataFrame, engineered: Mapping[str, Feature], target: str
+    why: Effects,
+    found: Sequence[Effects],
+    sample: pl.DataFrame,
+    engineered: Mapping[str, Feature],
+    target: str,
 ) -> pl.DataFrame:
+    mean = np.abs(why.values[target]).mean(axis=0)
     rows = (np.random.default_rng(seed).integers(len(sample), size=len(sample)) for seed in range(len(found)))
     means = np.stack([np.abs(each.values[target][own]).mean(axis=0) for each, own in zip(found, rows, strict=True)])
     ranks = rankdata(-means, axis=1, method="min")
-    why = found[0]
     columns = {feature.name: (of_feature(feature), sample[name]) for name, feature in engineered.items()}
     leads = [_lead(code, why.values[target][:, number], columns) for number, code in enumerate(why.drivers)]
     return pl.DataFrame(
         {
             "driver": why.drivers,
-            "mean": means.mean(axis=0),
-            "low": means.min(axis=0),
-            "high": means.max(axis=0),
+            "mean": mean,
+            "low": np.minimum(means.min(axis=0), mean),
+            "high": np.maximum(means.max(axis=0), mean),
             "stable": (ranks == ranks[0]).all(axis=0),
             "feature": [name for name, _ in leads],
             "direction": [way for _, way in leads],

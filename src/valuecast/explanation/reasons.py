@@ -17,8 +17,8 @@ from valuecast.models.predictor import Predictor
 from valuecast.moments import Moment
 from valuecast.tasks.labels import eligible
 
-REFERENCES: Final = 4
-"""Typical users whom everybody is compared with; an explanation of one user compares with more."""
+REFERENCES: Final = 8
+"""Typical users whom everybody is compared with. An explanation of one compares with more: effects differ a little."""
 USERS_AT_ONCE: Final = 20_000
 
 

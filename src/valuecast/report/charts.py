@@ -146,10 +146,9 @@ def _intervals(figure: IntervalFigure, language: str) -> Drawing:
 
 
 def _spans(figure: SpanFigure, language: str) -> Drawing:
-    keys = (
-        Key(words(figure.higher, language), "bar", colour(_series(0))),
-        Key(words(figure.lower, language), "bar", colour(_series(1))),
-    )
+    found = [span.value for span in figure.spans]
+    keys = [Key(words(figure.higher, language), "bar", colour(_series(0)))] if max(found) > 0 else []
+    keys += [Key(words(figure.lower, language), "bar", colour(_series(1)))] if min(found) < 0 else []
     told = []
     with canvas(height=240) as drawn:
         axes = drawn.add_axes((0, 0, 1, 1))
@@ -163,7 +162,7 @@ def _spans(figure: SpanFigure, language: str) -> Drawing:
         axes.axhline(0, color=MUTED, lw=1)
         finish(drawn, axes, x=figure.x, y=figure.y)
         svg = render(drawn, title=words(figure.title, language), description="; ".join(told))
-    return Drawing(svg, keys, words(figure.y.label, language), words(figure.x.label, language))
+    return Drawing(svg, tuple(keys), words(figure.y.label, language), words(figure.x.label, language))
 
 
 def _bars_legend(figure: BarFigure, language: str, *, dash: tuple[float, ...]) -> tuple[Key, ...]:

@@ -43,14 +43,7 @@ def overall_section(found: Overall, task: Task, *, show_users: bool = False) -> 
     """Say what was found."""
     label = task.label(found.target)
     blocks: list[Block] = [
-        Paragraph(
-            Text(
-                f"{label.en}: the mean absolute effect of each kind of cause on {found.users} users drawn at random at "
-                f"{moments.text(found.at)}, {SEEDS} times over. {how(task).en}",
-                f"{label.zh}：在 {moments.text(found.at)} 随机抽取 {found.users} 位用户，重复 {SEEDS} 次，"
-                f"每类因素影响的平均绝对值。{how(task).zh}",
-            )
-        ),
+        Paragraph(_told(found, label, task)),
         _importance(found, task),
         _directions(found, task),
         _groups(found.tiers, found, task, Text("Tier", "等级"), Text("Mean effects by tier", "各等级的平均影响")),
@@ -67,6 +60,23 @@ def overall_section(found: Overall, task: Task, *, show_users: bool = False) -> 
     return Section(title, tuple(blocks))
 
 
+def _told(found: Overall, label: Text, task: Task) -> Text:
+    whom = (
+        Text(f"all {found.users:,} users asked about", f"全部 {found.users:,} 位符合条件的用户")
+        if found.users == found.asked
+        else Text(
+            f"{found.users:,} users drawn at random from {found.asked:,}",
+            f"从 {found.asked:,} 位中随机抽取的 {found.users:,} 位用户",
+        )
+    )
+    return Text(
+        f"{label.en}: the effects of each kind of cause on {whom.en} at {moments.text(found.at)}, averaged over "
+        f"{SEEDS} seeds. {how(task).en}",
+        f"{label.zh}：{moments.text(found.at)} 时，各类因素对{whom.zh}的影响，"
+        f"取 {SEEDS} 个随机种子的平均。{how(task).zh}",
+    )
+
+
 def _importance(found: Overall, task: Task) -> BarFigure:
     rows = found.importance
     low, mean, high = (tuple((rows[name] * scale(task)).to_list()) for name in ("low", "mean", "high"))
@@ -77,12 +87,13 @@ def _importance(found: Overall, task: Task) -> BarFigure:
         tuple(_LABELS[code] for code in rows["driver"]),
         (
             Bars(
-                Text("mean absolute effect; whiskers: range over seeds", "平均绝对影响；须线为各随机种子的范围"),
+                Text("mean absolute effect", "平均绝对影响"),
                 mean,
                 low,
                 high,
             ),
         ),
+        caption=Text("Lines: the range over single seeds.", "线段：单个随机种子之间的范围。"),
     )
 
 
@@ -100,8 +111,8 @@ def _directions(found: Overall, task: Task) -> Table:
         pl.col("mean") * scale(task),
     )
     ways = {
-        "higher": Text("higher score", "分数更高"),
-        "lower": Text("lower score", "分数更低"),
+        "higher": Text("a higher score", "分数更高"),
+        "lower": Text("a lower score", "分数更低"),
         "mixed": Text("no one direction", "没有单一方向"),
     }
     stable = {
@@ -118,15 +129,15 @@ def _directions(found: Overall, task: Task) -> Table:
                 "number",
                 alike=True,
             ),
-            Column("feature", Text("With more of this", "当此项更大时"), words=dict(found.labels)),
-            Column("way", Text("goes a", "通常对应"), words=ways),
+            Column("feature", Text("Feature", "特征"), words=dict(found.labels)),
+            Column("way", Text("More of it goes with", "此项更大时"), words=ways),
             Column("rank", Text("Rank", "名次"), words=stable),
         ),
         Text("In which direction, and how sure", "影响方向与稳定性"),
         Text(
-            "The feature of the driver whose order goes with the effect most. A rank that differs between seeds is not "
-            "to be relied on.",
-            "取该因素中与影响最一致的特征。名次在随机种子之间有变化的，不宜作为依据。",
+            "Of each driver, the feature that its effect follows most closely. A rank that differs between seeds is "
+            "not to be relied on.",
+            "取每个因素中影响随之变化最明显的特征。名次在随机种子之间有变化的，不宜作为依据。",
         ),
     )
 
@@ -143,8 +154,8 @@ def _groups(rows: pl.DataFrame, found: Overall, task: Task, heading: Text, title
         ),
         title,
         Text(
-            f"Effects{suffix(task).en}; with the average they add up to the score.",
-            f"影响{suffix(task).zh}；与平均水平相加即为分数。",
+            f"Effects{suffix(task).en}, of the strongest drivers; those of all, and the average, add up to the score.",
+            f"最强的几个因素的影响{suffix(task).zh}；全部因素的影响与平均水平之和等于分数。",
         ),
     )
 
@@ -162,8 +173,8 @@ def _interactions(found: Overall, task: Task) -> Table:
         ),
         Text("What works together", "相互作用"),
         Text(
-            "The part of the effect of two drivers that neither has alone: its mean size, and its mean.",
-            "两个因素共同产生、任何一个都不能单独产生的影响：平均大小与平均值。",
+            "What two drivers do together beyond what each does alone: how large it is, and its mean with sign.",
+            "两个因素共同作用、超出各自单独作用之和的部分：平均大小，以及带符号的平均值。",
         ),
     )
 
@@ -175,6 +186,10 @@ def _curve(curve: Curve, task: Task) -> LineFigure:
         Axis(curve.label),
         Axis(Text(f"Accumulated local effect{suffix(task).en}", f"累积局部效应{suffix(task).zh}"), "signed"),
         (Series(curve.label, curve.values, values),),
+        caption=Text(
+            "How the score moves where this number alone does; numbers that say nearly the same stay as they are.",
+            "仅此一项变化时分数如何变化；含义相近的其他数值保持不变。",
+        ),
     )
 
 

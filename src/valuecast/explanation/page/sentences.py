@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from valuecast.explanation.change import Change, Counterfactual
+from valuecast.explanation.change import Change, Counterfactual, better
 from valuecast.explanation.explain import Explanation
-from valuecast.explanation.facts import span
 from valuecast.explanation.page.units import effect, shown
 from valuecast.language import Text
 from valuecast.tasks import Task
@@ -61,9 +60,11 @@ def _moved(found: Explanation) -> Text:
 def changed(found: Counterfactual | None, task: Task) -> Text:
     """Say what would take a score across its threshold."""
     if found is None:
-        return Text("The user is in the best tier already.", "该用户已处于最佳等级。")
+        if better(task) == "lower":
+            return Text("The user is in the tier of least risk already.", "该用户已处于风险最低的等级。")
+        return Text("The user is in the highest tier already.", "该用户已处于最高等级。")
     now, then, idle, limit = (shown(task, each) for each in (found.now, found.then, found.idle, found.threshold))
-    within = span(found.days)
+    within = Text(f"{found.days} days", f"{found.days}天")
     lower = found.direction == "lower"
     if (found.idle < found.threshold) if lower else (found.idle >= found.threshold):
         return Text(
@@ -74,21 +75,24 @@ def changed(found: Counterfactual | None, task: Task) -> Text:
     if found.change is None:
         if found.nearest is None:
             return Text(
-                "The log holds nothing that a user could do to change it.", "日志中没有用户可以做的、能改变分数的行为。"
+                f"Nothing that was tried takes the score {'below' if lower else 'to'} {limit}, or nearer to it than "
+                f"doing nothing does within {within.en} ({idle}).",
+                f"所尝试的行为都不能使分数{'低于' if lower else '达到'} {limit}，"
+                f"也不比{within.zh}内什么都不做（{idle}）更接近。",
             )
         what = doing(found.nearest)
         return Text(
-            f"No change tried takes the score {'below' if lower else 'to'} {limit} within {within.en}; nearest comes "
-            f"{what.en}, with {then} in place of {idle}.",
-            f"所尝试的变化都不能在{within.zh}内使分数{'低于' if lower else '达到'} {limit}；"
-            f"最接近的是{what.zh}：{then}，否则为 {idle}。",
+            f"Nothing that was tried takes the score {'below' if lower else 'to'} {limit}, whenever in the next "
+            f"{within.en} it happens; the closest is {what.en}: {then} in place of {idle}.",
+            f"所尝试的行为，无论发生在今后{within.zh}中的哪一天，都不能使分数{'低于' if lower else '达到'} {limit}；"
+            f"最接近的是{what.zh}：{then}（若什么都不做为 {idle}）。",
         )
     what, verb = doing(found.change), "takes" if found.change.count == 1 else "take"
     return Text(
-        f"{what.en[0].upper()}{what.en[1:]} within {within.en} {verb} the score from {now} to {then} or "
-        f"{'less' if lower else 'more'} ({idle} without it), {'below' if lower else 'beyond'} {limit}.",
-        f"若{within.zh}内{what.zh}，分数将从 {now} 变为 {then} 或更{'低' if lower else '高'}（否则为 {idle}），"
-        f"{'低于' if lower else '达到'} {limit} 的界限。",
+        f"{what.en[0].upper()}{what.en[1:]}, whenever within {within.en}, {verb} the score from {now} to {then} or "
+        f"{'less' if lower else 'more'} ({idle} without it), {'below' if lower else 'beyond'} the limit of {limit}.",
+        f"若{within.zh}内任何时候{what.zh}，分数将从 {now} 变为 {then} 或更{'低' if lower else '高'}"
+        f"（若什么都不做为 {idle}），{'低于' if lower else '达到'} {limit} 的界限。",
     )
 
 

@@ -48,10 +48,12 @@ def effect(task: Task, value: float, *, signed: bool = True) -> Text:
 _HOW = Text(
     "Effects are in {unit}. Each says by how much the score moves when this part of the user takes the place of that "
     "of typical users, one after the other in many orders (Shapley values); all effects and the average add up to the "
-    "score. They say what the model made of the user, not what causes what.",
+    "score. Causes work together: having bought often can raise the risk of somebody who has fallen silent. They say "
+    "what the model made of the user, not what causes what.",
     "影响以{unit_zh}计，表示把典型用户的这一部分换成该用户自己的之后，分数变化多少；"
     "按多种先后顺序逐一替换后取平均（Shapley 值）。"
-    "所有影响与平均水平之和等于该用户的分数。它说明模型如何看待该用户，并不代表因果关系。",
+    "所有影响与平均水平之和等于该用户的分数。各因素相互作用：对久未出现的用户，过去买得勤也可能推高流失风险。"
+    "它说明模型如何看待该用户，并不代表因果关系。",
 )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, time
+from datetime import datetime, time, timedelta
 from typing import Final
 
 import polars as pl
@@ -11,8 +11,8 @@ import polars as pl
 from valuecast import moments
 from valuecast.explanation.explain import Explanation
 from valuecast.explanation.facts import span
-from valuecast.explanation.page.sentences import changed, sentences
-from valuecast.explanation.page.units import how, scale, shown, suffix
+from valuecast.explanation.page.sentences import changed, doing, sentences
+from valuecast.explanation.page.units import form, how, scale, shown, suffix
 from valuecast.explanation.timeline import Stretch
 from valuecast.language import Text
 from valuecast.models.drivers import DRIVERS
@@ -70,6 +70,7 @@ def user_report(found: Explanation, *, made: Sequence[Fact] = ()) -> Report:
             f"{found.task.label(found.target).zh}，时点 {moments.text(found.at)}",
         ),
         facts=facts,
+        notices=_notices(found),
         sections=(
             Section(Text("In short", "简而言之"), blocks),
             Section(Text("What moved the score", "哪些因素影响了分数"), (*_drivers(found), Paragraph(how(found.task)))),
@@ -77,6 +78,19 @@ def user_report(found: Explanation, *, made: Sequence[Fact] = ()) -> Report:
             Section(Text("What would change it", "怎样会改变分数"), _change(found)),
         ),
         made=tuple(made),
+    )
+
+
+def _notices(found: Explanation) -> tuple[Notice, ...]:
+    if sum(part.days for part in found.timeline.stretches) > 1:
+        return ()
+    return (
+        Notice(
+            Text(
+                "Only one day of this user is known: the score says more of others like this user than of the user.",
+                "该用户只有一天的记录：分数更多反映的是类似的其他用户。",
+            )
+        ),
     )
 
 
@@ -142,12 +156,41 @@ def _timeline(found: Explanation) -> tuple[Block, ...]:
 
 
 def _change(found: Explanation) -> tuple[Block, ...]:
-    said = Paragraph(changed(found.counterfactual, found.task))
-    return (said, Notice(_CHANGED)) if found.counterfactual else (said,)
+    change = found.counterfactual
+    if change is None or not change.trials:
+        return (Paragraph(changed(change, found.task)),)
+    idle, limit = shown(found.task, change.idle), shown(found.task, change.threshold)
+    texts = [doing(trial.change) for trial in change.trials]
+    crosses = {"yes": Text("yes", "是"), "no": Text("no", "否")}
+    frame = pl.DataFrame(
+        {
+            "change": [text.en for text in texts],
+            "score": [trial.score for trial in change.trials],
+            "crosses": ["yes" if trial.crosses else "no" for trial in change.trials],
+            "told": [trial.change == change.change for trial in change.trials],
+        }
+    )
+    table = Table(
+        frame,
+        (
+            Column("change", Text("If there is", "若发生"), words={text.en: text for text in texts}),
+            Column("score", Text(f"Score {change.days} days on", f"{change.days}天后的分数"), form(found.task)),
+            Column("crosses", Text(f"Crosses {limit}", f"越过 {limit}"), words=crosses),
+        ),
+        Text("What was tried", "尝试过的变化"),
+        Text(
+            f"Each at three times within the {change.days} days; the score is that of the worst. Without any: {idle}.",
+            f"每种变化都放在这{change.days}天内的三个时间，取最不利的分数。若什么都不做：{idle}。",
+        ),
+        emphasise=pl.col("told"),
+    )
+    return (table, Notice(_CHANGED))
 
 
 def _stretch(part: Stretch) -> Text:
-    days = span(max((part.end - part.start).total_seconds() / 86_400, 0.0))
+    # A silence counts from the day of the last purchase, which belongs to the stretch before.
+    length = (part.end - part.start) / moments.DAY + (part.kind == "silence")
+    days = span(length)
     others = (
         Text(f", {part.others} other event{'s' if part.others != 1 else ''}", f"，另有{part.others}次其他行为")
         if part.others
@@ -163,9 +206,10 @@ def _stretch(part: Stretch) -> Text:
             return Text(f"nothing bought for {days.en}{others.en}", f"{days.zh}未购买{others.zh}")
         case "order":
             lines = Text(f"{part.lines} line{'s' if part.lines != 1 else ''}", f"{part.lines}行")
+            after = Text("", "") if length <= 1 else Text(f" after {days.en}", f"（间隔{days.zh}）")
             return Text(
-                f"a purchase of {lines.en}{money.en} at the end of {days.en}{others.en}",
-                f"在{days.zh}的末尾购买{lines.zh}{money.zh}{others.zh}",
+                f"a purchase of {lines.en}{money.en}{after.en}{others.en}",
+                f"购买{lines.zh}{money.zh}{after.zh}{others.zh}",
             )
         case "orders":
             return Text(
@@ -175,7 +219,10 @@ def _stretch(part: Stretch) -> Text:
 
 
 def _when(part: Stretch) -> str:
-    return "" if part.kind == "profile" else f"{part.start.date()} – {part.end.date()}"
+    last = (part.end - timedelta(microseconds=1)).date()
+    if part.kind == "profile":
+        return ""
+    return f"{part.start.date()}" if part.start.date() == last else f"{part.start.date()} – {last}"
 
 
 def _day(moment: datetime) -> float:
