@@ -431,7 +431,8 @@ def time_reasons(users: int) -> None:
         beside = time.perf_counter() - begun
         print(
             f"{name}: {rows:,} users, prediction {alone:,.0f} s, with three reasons {beside:,.0f} s: "
-            f"{beside / alone:.2f} times"
+            f"{beside / alone:.2f} times",
+            flush=True,
         )
 
 
