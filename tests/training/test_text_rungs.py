@@ -12,6 +12,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from tests.language_models import tiny
+from tests.models import contract
 from tests.networks import QUICK, pretraining
 from tests.shops import grocer
 from valuecast.config.augment import Augmentation
@@ -19,10 +20,12 @@ from valuecast.config.learning import Finetuning, Fusion, usual
 from valuecast.config.text import TextModel
 from valuecast.errors import ConfigError, MissingExtraError, ModelError
 from valuecast.events.log import EventLog
+from valuecast.explanation.explain import explain
 from valuecast.models import adapters
 from valuecast.models.predictor import Predictor
 from valuecast.models.registry import TEXTS
 from valuecast.models.text.backbone import TextBackbone
+from valuecast.moments import moment
 from valuecast.tasks import churn, value
 from valuecast.tasks.splits import TimeSplit
 from valuecast.training.course import prepare
@@ -67,6 +70,11 @@ def test_a_language_model_is_fine_tuned_saved_and_blind_to_the_future(
     assert_frame_equal(read.predict(past, at="2021-12-01"), found)
     assert found["score"].is_finite().all()
     assert made.raw(log, at="2021-12-01")["raw"].n_unique() > 5
+    contract.check_material(read, log, at=moment("2021-12-01"))
+    if method == "lora":  # told in words, spliced histories are read like any others
+        why = explain(read, log, user=found["user"][3], at="2021-12-01")
+        assert why.base + why.timeline.values[why.target].sum() == pytest.approx(found["score"][3], rel=1e-4)
+        assert why.base + why.drivers["effect"].sum() == pytest.approx(found["score"][3], rel=1e-4)
 
 
 def test_one_training_row_of_each_user_is_drawn(base: TextBackbone, log: EventLog) -> None:
