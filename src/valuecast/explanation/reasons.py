@@ -17,7 +17,7 @@ from valuecast.models.predictor import Predictor
 from valuecast.moments import Moment
 from valuecast.tasks.labels import eligible
 
-REFERENCES: Final = 8
+REFERENCES: Final = 4
 """Typical users whom everybody is compared with. An explanation of one compares with more: effects differ a little."""
 USERS_AT_ONCE: Final = 20_000
 
