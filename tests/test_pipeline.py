@@ -222,6 +222,7 @@ def test_another_question_or_another_log_is_not_answered_from_what_is_kept(folde
         ('["2024-09-01"]', "[]", "origins: no test cutoff. Give at least one"),
         ('["2024-09-01"]', '["2024-10-20"]', "a horizon of 20 days from 2024-10-20 ends after the log"),
         ('["2024-09-01"]', '["2024-02-01"]', "a horizon of 20 days is too long for a log of 31 days"),
+        ("reasons = 1", "reasons = -1", "predict: reasons: -1 reasons. Give 0 to 13."),
         ('at = "2024-10-01"', 'at = "soon"', "predict: at: 'soon' is not a date or time"),
         ('at = "2024-10-01"', 'at = "2025-10-01"', "the log is known only until 2024-10-27"),
         ('at = "2024-10-01"', 'at = "2024-10-01"\nrung = "best"', "no model 'best'"),

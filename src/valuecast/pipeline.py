@@ -27,6 +27,7 @@ from valuecast.events.source import Mapping
 from valuecast.explanation import reasons
 from valuecast.explanation.page.model import explained
 from valuecast.language import LANGUAGES, Text
+from valuecast.models.drivers import DRIVERS
 from valuecast.models.registry import check as check_rung
 from valuecast.moments import moment
 from valuecast.report.blocks import Fact, Report, Section
@@ -158,6 +159,10 @@ def _check_predict(recipe: Recipe, split: Split) -> None:
     """Check before the long part what would only be read after it."""
     if recipe.predict is None:
         return
+    if not 0 <= recipe.predict.reasons <= len(DRIVERS):
+        raise ConfigError(
+            f"{recipe.predict.reasons} reasons", where="predict: reasons", remedy=f"Give 0 to {len(DRIVERS)}."
+        )
     if isinstance(split, UserSplit):
         raise ConfigError(
             "a split by users tests on held-out users; its models are not for later moments",

@@ -151,7 +151,7 @@ def counterfactual(
         None where there is no better tier.
 
     Raises:
-        ConfigError: the log has no such type of event, or no shop can ask for it.
+        ConfigError: the log has no such type of event, or the threshold is no probability.
     """
     found = aim(predictor, target, now, threshold)
     if found is None:

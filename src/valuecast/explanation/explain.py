@@ -115,7 +115,12 @@ def explain(
     aim = _target(predictor, target)
     _check_user(predictor, known, user, when)
     keys = pl.DataFrame({c.USER: [user]}).with_columns(pl.lit(when, dtype=pl.Datetime("us")).alias(c.AT))
-    predictor.allowed(keys, when)
+    if predictor.allowed(keys, when).is_empty():
+        raise TaskError(
+            f"the model has learned what user '{user}' did after {moments.text(when)}",
+            where=f"model '{predictor.name}'",
+            remedy="In a split by users only those held out can be asked about.",
+        )
     compared = compared or typical(predictor, known, when, without=frozenset({user}), seed=seed)
     material = predictor.inputs.material(known, keys)
     answered = predictor.answered(predictor.inputs.made(material)).filter(pl.col(c.TARGET) == aim)
