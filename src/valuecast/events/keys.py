@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+import ibis
 import ibis.expr.types as ir
 import polars as pl
 
@@ -39,3 +41,9 @@ def read_keys(log: EventLog, keys: Any) -> pl.DataFrame:
         what = f"the log is known until {moments.text(log.span.until)}, not until {moments.text(latest)}"
         raise LogError(what, where=log.origin, remedy="Ask about an earlier moment, or ingest what happened since.")
     return frame
+
+
+def asked(log: EventLog, keys: pl.DataFrame) -> EventLog:
+    """Return a log with the events of the users of some keys alone: those of the others need not be looked at."""
+    users = ibis.memtable(keys.select(pl.col(c.USER).unique(maintain_order=True)))
+    return replace(log, events=log.events.semi_join(users, c.USER))

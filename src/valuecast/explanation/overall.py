@@ -222,17 +222,20 @@ def _interactions(predictor: Predictor, known: Typical, target: str, codes: Sequ
     That is the interaction index of Grabisch and Roubens (1999), with coalitions drawn evenly.
     """
     mixer, draw = Mixer(predictor, known), np.random.default_rng(0)
-    own = mixer.matrix(known.sample)
+    users = np.arange(len(known.sample))
     rows = []
     for one, other in combinations(codes, 2):
         rest = [code for code in mixer.drivers if code not in (one, other)]
-        joint = np.zeros(len(own))
+        joint = np.zeros(len(users))
+        sets: tuple[tuple[str, ...], ...] = ((), (one,), (other,), (one, other))
         for _ in range(_CONTEXTS):
-            from_other = [code for code in rest if draw.random() < 1 / 2]
-            beside = own[draw.choice(known.rows, size=len(own))]
-            sets: tuple[tuple[str, ...], ...] = ((), (one,), (other,), (one, other))
-            mixed = np.concatenate([mixer.swapped(own, beside, (*from_other, *each)) for each in sets])
-            both, without_one, without_other, neither = mixer.scores(mixed)[target].reshape(4, -1)
+            from_other = {code for code in rest if draw.random() < 1 / 2}
+            beside = draw.choice(known.rows, size=len(users))
+            taken = {
+                code: np.concatenate([beside if code in {*from_other, *each} else users for each in sets])
+                for code in mixer.drivers
+            }
+            both, without_one, without_other, neither = mixer.scores(known.sample, taken)[target].reshape(4, -1)
             joint += (both - without_one - without_other + neither) / _CONTEXTS
         rows.append({"one": one, "other": other, "strength": float(np.abs(joint).mean()), "mean": float(joint.mean())})
     schema = {"one": pl.String, "other": pl.String, "strength": pl.Float64, "mean": pl.Float64}

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from valuecast import columns as c
 from valuecast.errors import LogError
 from valuecast.events.attributes import attributed, described
-from valuecast.events.keys import read_keys
+from valuecast.events.keys import asked, read_keys
 from valuecast.events.log import EventLog
 from valuecast.events.schema import BUCKETS, Kind
 from valuecast.features import families, measures
@@ -117,7 +117,7 @@ def stream(spec: FeatureSet, log: EventLog, keys: Any) -> Iterator[pl.DataFrame]
     spec.check(log)
     rows = read_keys(log, keys).sort(c.AT, c.USER)
     wanted = [column.value.cast(pl.Float64).alias(column.feature.name) for column in families.columns(spec)]
-    for events, part in _passes(log, rows):
+    for events, part in _passes(asked(log, rows), rows):
         yield _measured(spec, log, events, part).select(*c.KEY, *wanted)
 
 

@@ -15,7 +15,7 @@ import polars as pl
 
 from valuecast import columns as c
 from valuecast.events.exact import exact
-from valuecast.events.keys import read_keys
+from valuecast.events.keys import asked, read_keys
 from valuecast.events.log import EventLog
 from valuecast.features import keys as key_tables
 from valuecast.features.keys import ROW, TODAY
@@ -57,7 +57,7 @@ def summary(log: EventLog, keys: Any) -> pl.DataFrame:
         LogError: the keys are not keys, or a moment is later than the log is known.
     """
     rows = read_keys(log, keys).sort(c.AT, c.USER)
-    bought = stream(log.events, c.PURCHASE)
+    bought = stream(asked(log, rows).events, c.PURCHASE)
     gross = exact(bought[c.AMOUNT]).clip(lower=0)
     moments = bought.select(c.USER, c.TIME, gross.name(_VALUE)).group_by([c.USER, c.TIME])
     moments = moments.aggregate(lambda table: table[_VALUE].sum().name(_VALUE))
@@ -84,7 +84,7 @@ def first_seen(log: EventLog, keys: Any) -> pl.DataFrame:
         LogError: the keys are not keys, or a moment is later than the log is known.
     """
     rows = read_keys(log, keys).sort(c.AT, c.USER)
-    seen = key_tables.past(log.events.select(c.USER, c.TIME), key_tables.relation(rows))
+    seen = key_tables.past(asked(log, rows).events.select(c.USER, c.TIME), key_tables.relation(rows))
     since = seen[TODAY].min().delta(seen[c.TIME].min().date(), unit="day")
     return _beside(rows, log.collect(seen.group_by([ROW]).aggregate(since.cast("float64").name(SINCE_FIRST))))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +22,7 @@ from valuecast import columns as c
 from valuecast.config.learning import Adaptation, Finetuning
 from valuecast.config.toml import build as build_settings
 from valuecast.errors import ModelError
+from valuecast.events.keys import asked
 from valuecast.events.log import EventLog
 from valuecast.features.catalogue import Feature, FeatureSet
 from valuecast.models import adapters, drivers, heads
@@ -35,8 +36,6 @@ from valuecast.models.standing import Standing
 WEIGHTS: Final = "weights.safetensors"
 BATCH_EVENTS: Final = 16_384
 """Events in a batch where nothing is learned, padding included."""
-FEW: Final = 100
-"""Users whose events are picked out of the log; for more of them all of it is read."""
 
 _CLOCK: Final = {
     "silence": drivers.SILENCE,
@@ -225,7 +224,7 @@ class Answers:
         """Return ``table`` where the features are there already, as ``FeatureInputs.table`` made them."""
         ordered = keys.select(c.KEY).sort(c.AT, c.USER)
         beside = None if features is None else matrix(features)
-        return answers(self.answerer, self.design.body.histories(_asked(log, ordered)), ordered, beside=beside)
+        return answers(self.answerer, self.design.body.histories(asked(log, ordered)), ordered, beside=beside)
 
     def material(self, log: EventLog, keys: pl.DataFrame) -> pl.DataFrame:
         """What the network says of each history, the clock, and the features that heads read beside them."""
@@ -235,7 +234,7 @@ class Answers:
     def told(self, log: EventLog, keys: pl.DataFrame, features: pl.DataFrame | None) -> pl.DataFrame:
         """Return ``material`` where the features are there already, as ``FeatureInputs.table`` made them."""
         ordered = keys.select(c.KEY).sort(c.AT, c.USER)
-        histories = self.design.body.histories(_asked(log, ordered))
+        histories = self.design.body.histories(asked(log, ordered))
         found = np.empty((len(ordered), self.answerer.network.state_width))
         for numbers, states in read(self.answerer.network, histories.reading(ordered, share=False)):
             found[numbers] = states.double().cpu().numpy()
@@ -352,14 +351,6 @@ class Answers:
         if missing := _tensors(answerer).keys() - state.keys():
             raise KeyError(f"{WEIGHTS} lacks {', '.join(sorted(missing))}")
         return cls(design, answerer.eval())
-
-
-def _asked(log: EventLog, keys: pl.DataFrame) -> EventLog:
-    """Return the log of the users of some keys, where they are few: histories of the others need not be read."""
-    users = keys[c.USER].unique()
-    if len(users) > FEW:
-        return log
-    return replace(log, events=log.events.filter(log.events[c.USER].isin(users.to_list())))
 
 
 def matrix(features: pl.DataFrame) -> NDArray[np.float32]:

@@ -49,16 +49,18 @@ class Standing(nn.Module):
         """Shape (R, K) in, (R, width) out."""
         missing = numbers.isnan()
         values = numbers.nan_to_num(0.0).T.clamp(self.points[:, :1], self.points[:, -1:]).contiguous()
-        rank = (self._rank(values, right=False) + self._rank(values, right=True)) / 2
+        rank = self._rank(values)
         # Half a point from either end, so that no rank is certain; the middle where all training rows are alike.
         score = torch.special.ndtri((rank.clamp(0, POINTS - 1) + 0.5) / POINTS).clamp(-FURTHEST, FURTHEST)
         alike = self.points[:, :1] == self.points[:, -1:]
         standing = torch.where(missing, 0.0, torch.where(alike, 0.0, score).T)
         return torch.cat([standing, missing.to(standing.dtype)], dim=1)
 
-    def _rank(self, values: Tensor, *, right: bool) -> Tensor:
-        """The place of values between the points, interpolated; from the left or the right of equal points."""
-        place = torch.searchsorted(self.points, values, right=right).clamp(1, POINTS - 1)
-        low, high = self.points.gather(1, place - 1), self.points.gather(1, place)
-        inside = torch.where(low < high, (values - low) / (high - low), float(right))  # equal ones only at an end
-        return place - 1 + inside
+    def _rank(self, values: Tensor) -> Tensor:
+        """The place of values between the points, interpolated; in the middle of points that they are equal to."""
+        first = torch.searchsorted(self.points, self.points)
+        last = torch.searchsorted(self.points, self.points, right=True) - 1
+        place = torch.searchsorted(self.points, values)  # of the first point that is not below; there is one
+        high, low = self.points.gather(1, place), self.points.gather(1, (place - 1).clamp_min(0))
+        between = place - 1 + (values - low) / (high - low)
+        return torch.where(values == high, ((first + last) / 2).gather(1, place), between)

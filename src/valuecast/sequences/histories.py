@@ -13,6 +13,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from valuecast import columns as c
+from valuecast.events import keys
 from valuecast.events.attributes import described
 from valuecast.events.log import EventLog
 from valuecast.language import Language, Text
@@ -62,9 +63,9 @@ def parts(log: EventLog, asked: pl.DataFrame, language: Language) -> Iterator[tu
     if asked.is_empty():
         return
     latest: Any = asked[c.AT].max()
-    events = log.events.filter(log.events[c.TIME] < ibis.literal(latest))
-    users = ibis.memtable(asked.select(c.USER).unique(maintain_order=True))
-    for _, lines in reading.passes(replace(log, events=events.semi_join(users, c.USER))):
+    theirs = keys.asked(log, asked)
+    events = theirs.events.filter(theirs.events[c.TIME] < ibis.literal(latest))
+    for _, lines in reading.passes(replace(theirs, events=events)):
         found = log.collect(_ordered(log, lines, language))
         past = _past(found, titles.candidates(log), language)
         owners = found[c.USER].unique(maintain_order=True).to_frame().with_row_index("owner")
