@@ -20,7 +20,7 @@ probability (or a tenth of the mean amount) from the average. For each of them:
     OMP_NUM_THREADS=1 python benchmarks/explanations.py --log online_retail [--task value] [--at 2011-06-12]
     OMP_NUM_THREADS=1 python benchmarks/explanations.py --log simulated
     OMP_NUM_THREADS=1 python benchmarks/explanations.py causes --users 300 [--task value]        # of drivers alone
-    OMP_NUM_THREADS=1 python benchmarks/explanations.py reasons --users 100000
+    python benchmarks/explanations.py reasons --users 100000
 
 What is done user by user is kept in ``runs/explanations`` and not done again.
 """

@@ -79,7 +79,7 @@ def run(recipe: Recipe, *, out: Path, base: Path, command: str, say: Say, predic
     if predict:
         _check_predict(recipe, split)
     priority.check(tasks, wanted={"campaign": recipe.campaign, "report: show_users": recipe.report.show_users})
-    log = _log(recipe.data, out=out, base=base, say=say)
+    log = _log(recipe, out=out, base=base, say=say)
     check_fields(log, recipe.slices)
     if predict and recipe.predict and moment(recipe.predict.at) > log.span.until:
         until = moments.text(log.span.until)
@@ -174,14 +174,14 @@ def _check_predict(recipe: Recipe, split: Split) -> None:
         check_rung(recipe.predict.rung)
 
 
-def _log(data: Data, *, out: Path, base: Path, say: Say) -> EventLog:
-    if data.log:
-        return EventLog.read(base / data.log)
-    mapping = mapping_of(data, base=base)
+def _log(recipe: Recipe, *, out: Path, base: Path, say: Say) -> EventLog:
+    if recipe.data.log:
+        return EventLog.read(base / recipe.data.log, engine=recipe.engine)
+    mapping = mapping_of(recipe.data, base=base)
     say("ingest")
     summary = ingest(mapping, out / "log", progress=say)
     say(str(summary))
-    return EventLog.read(out / "log")
+    return EventLog.read(out / "log", engine=recipe.engine)
 
 
 def _page(report: Report, out: Path, language: str) -> Path:

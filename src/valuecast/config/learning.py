@@ -81,6 +81,7 @@ class Optimisation:
         epochs: passes over the training data, at most.
         patience: epochs without improvement on validation after which training stops.
         batch_events: events in a batch, padding included.
+        step_batches: batches that each step learns from, over all processes; with none given, one for each process.
         precision: ``auto`` is bf16 where the hardware has it, else fp32.
         tracker: ``tensorboard``, another tracker of accelerate by its name, or ``none``.
         checkpoint_steps: steps between checkpoints, where there is a folder for them.
@@ -99,6 +100,7 @@ class Optimisation:
     epochs: int = 6
     patience: int = 2
     batch_events: int = 1_024
+    step_batches: int | None = None
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     tracker: str = "tensorboard"
     checkpoint_steps: int = 200
@@ -107,6 +109,8 @@ class Optimisation:
         _above(self, 0, "learning_rate", "max_norm", "layer_decay")
         _at_least(self, 0, "weight_decay", "momentum")
         _at_least(self, 1, "epochs", "patience", "batch_events", "checkpoint_steps")
+        if self.step_batches is not None:
+            _at_least(self, 1, "step_batches")
         _shares(self, "warmup")
 
 

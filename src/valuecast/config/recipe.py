@@ -102,6 +102,7 @@ class Recipe:
     Attributes:
         title: of the page; in TOML one text, or a table of en and zh.
         data: where the log comes from.
+        engine: where its queries run, and its users are scored: ``duckdb``, in this process, or ``spark``.
         tasks: in text form.
         rungs: names of methods, the simplest first.
         origins: test cutoffs; every rung is fitted anew for each, to what was known then.
@@ -131,6 +132,7 @@ class Recipe:
     finetune: Mapping[str, Finetuning] = field(default_factory=dict, metadata={"usual": usual})
     text: TextModel | None = None
     fusion: Fusion = field(default_factory=Fusion)
+    engine: Literal["duckdb", "spark"] = "duckdb"
     seed: int = 0
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import ibis
 import ibis.expr.types as ir
@@ -20,6 +20,13 @@ from valuecast.events import engine
 from valuecast.events.schema import CANONICAL_TYPES, Kind, Span, identified, quote, rows_digest
 from valuecast.language import Text
 from valuecast.moments import Moment, moment
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+
+Engine = Literal["duckdb", "spark"]
+"""Where the queries on a log run."""
 
 
 @dataclass(frozen=True)
@@ -72,15 +79,54 @@ class EventLog:
     treatments: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, folder: str | Path) -> EventLog:
+    def read(cls, folder: str | Path, *, engine: Engine = "duckdb") -> EventLog:
         """Open a log that ``valuecast ingest`` wrote.
+
+        Args:
+            folder: of the log.
+            engine: ``duckdb``, in this process; or ``spark``: the active session, or one that is started as Spark is
+                configured. All of its executors must see the folder.
 
         Raises:
             LogError: the folder is not a log, or it is damaged.
+            MissingExtraError: PySpark is not installed.
+            ConfigError: there is no such engine, Spark does not start, or its clock is not UTC.
         """
         from valuecast.events.store import open_log  # noqa: PLC0415 - the store builds on this file
 
-        return open_log(Path(folder))
+        return open_log(Path(folder), engine=engine)
+
+    @classmethod
+    def on_spark(
+        cls,
+        events: str | DataFrame,
+        *,
+        until: Moment | None = None,
+        since: Moment | None = None,
+        items: str | DataFrame | None = None,
+        users: str | DataFrame | None = None,
+        about: Text | None = None,
+    ) -> EventLog:
+        """Make a log of tables that Spark knows, in canonical columns; they stay where they are.
+
+        A table is a name in the active session, of any catalog and format that it can read, such as Parquet, Delta and
+        Iceberg; or a DataFrame. As for ``from_frame``: ``user`` and ``time`` must be there, without ``event`` every row
+        is a purchase, further columns become fields, ``items`` is keyed by ``item`` and ``users`` by ``user``, and
+        their attributes are static unless there is ``valid_from``. Where the events have no ``id``, each query makes
+        it of the row's content and sorts by it: a table with an ``id``, different for each row, is faster. Times with
+        a zone are read in UTC, which must be the session's.
+
+        The tables are read once here, to check them and to tell this log from others. Without ``until`` the log is
+        known until just after its last event.
+
+        Raises:
+            SourceError: a table or a column is missing, or a row has no user, no time or no event.
+            MissingExtraError: PySpark is not installed.
+            ConfigError: Spark does not start, or its clock is not UTC.
+        """
+        from valuecast.events import spark  # noqa: PLC0415 - it builds on this file
+
+        return spark.on_spark(events, until=until, since=since, items=items, users=users, about=about)
 
     @classmethod
     def from_frame(
@@ -168,6 +214,11 @@ class EventLog:
         )
 
     @property
+    def engine(self) -> Engine:
+        """Where its queries run."""
+        return "spark" if self.events._find_backend().name == "pyspark" else "duckdb"
+
+    @property
     def schema(self) -> dict[str, str]:
         """Every column a task or a model may name, with its type; attributes are ``items.x`` and ``users.x``."""
         sides = {"items": self.items, "users": self.users}
@@ -190,6 +241,10 @@ class EventLog:
     def collect(self, expression: ir.Table) -> pl.DataFrame:
         """Run a query on the log's engine and return its rows."""
         backend = self.events._find_backend()
+        if self.engine == "spark":
+            from valuecast.events import spark  # noqa: PLC0415 - an extra, and slow to import
+
+            return spark.collect(spark.frame(expression, backend=backend))
         with engine.within_limits():
             found: pl.DataFrame = backend.to_polars(expression)
         return found

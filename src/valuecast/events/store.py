@@ -15,12 +15,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
+
+import ibis.expr.types as ir
 
 from valuecast import artifact, moments
 from valuecast import columns as c
-from valuecast.errors import LogError, SourceError
-from valuecast.events.log import EventLog, SideTable, connect, content_digest
+from valuecast.errors import ConfigError, LogError, SourceError, suggest
+from valuecast.events.log import Engine, EventLog, SideTable, connect, content_digest
 from valuecast.events.protection.privacy import Protection
 from valuecast.events.schema import CANONICAL_TYPES, Kind, Span, literal, quote, rows_digest, sorted_for_disk
 from valuecast.language import Text
@@ -69,18 +71,21 @@ class Contents:
         return [*self.parts, *(side.file for side in self.sides.values())]
 
 
-def open_log(folder: Path) -> EventLog:
-    """Open a log.
+def open_log(folder: Path, *, engine: Engine = "duckdb") -> EventLog:
+    """Open a log on an engine.
 
     Raises:
         LogError: the folder is not a log, or it is damaged.
+        MissingExtraError: the engine is not installed.
+        ConfigError: there is no such engine, or it does not start.
     """
+    if engine not in get_args(Engine):
+        raise ConfigError(f"no engine '{engine}'", remedy=suggest(engine, get_args(Engine)))
     found = _contents(artifact.load(folder, kind=KIND, error=LogError))
-    connection = connect()
-    view(connection.con, folder, found)
-    sides = {name: SideTable(connection.table(name), KEYS[name], side.attributes) for name, side in found.sides.items()}
+    tables = _on_spark(folder, found) if engine == "spark" else _on_duckdb(folder, found)
+    sides = {name: SideTable(tables[name], KEYS[name], side.attributes) for name, side in found.sides.items()}
     return EventLog(
-        events=connection.table("events"),
+        events=tables["events"],
         span=found.span,
         fields=found.fields,
         items=sides.get("items"),
@@ -90,6 +95,18 @@ def open_log(folder: Path) -> EventLog:
         origin=str(folder),
         treatments=found.protection.treatments,
     )
+
+
+def _on_duckdb(folder: Path, found: Contents) -> dict[str, ir.Table]:
+    connection = connect()
+    view(connection.con, folder, found)
+    return {name: connection.table(name) for name in ("events", *found.sides)}
+
+
+def _on_spark(folder: Path, found: Contents) -> dict[str, ir.Table]:
+    from valuecast.events import spark  # noqa: PLC0415 - an extra, and slow to import
+
+    return spark.tables(folder, {"events": found.parts, **{name: (side.file,) for name, side in found.sides.items()}})
 
 
 def current(folder: Path) -> Contents | None:

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from valuecast import columns as c
-from valuecast.explanation.shapley import BoolArray, FloatArray, IntArray, Plan
+from valuecast.explanation.shapley import FloatArray, IntArray, Plan
 from valuecast.explanation.typical import Typical, scored
 from valuecast.models.drivers import DRIVERS
 from valuecast.models.predictor import Predictor

@@ -25,7 +25,7 @@ from valuecast.models.level import Level
 from valuecast.models.model import FloatArray, Model
 from valuecast.moments import Moment, moment
 from valuecast.tasks import Task
-from valuecast.tasks.labels import eligible
+from valuecast.tasks.labels import eligible, nobody
 from valuecast.tasks.splits import Split, TimeSplit, UserSplit
 
 KIND: Final = "predictor"
@@ -139,11 +139,23 @@ class Predictor:
     def raw(self, log: EventLog, *, at: Moment, users: Sequence[str] | None = None) -> pl.DataFrame:
         """``predict``, and the raw score that ranking metrics use in the column ``raw``."""
         at = log.asked(at)
+        if log.engine == "spark":
+            return self._from_executors(log, at, users)
         keys = eligible(self.task, log.before(at), [at])
         if users is not None:
             keys = keys.filter(pl.col(c.USER).is_in(list(users)))
         keys = self.allowed(keys, at)
         return self.answered(self.inputs.table(log.before(at), keys))
+
+    def _from_executors(self, log: EventLog, at: datetime, users: Sequence[str] | None) -> pl.DataFrame:
+        from valuecast.events import spark  # noqa: PLC0415 - an extra, and slow to import
+        from valuecast.models import executors  # noqa: PLC0415 - it builds on this file
+
+        found = spark.collect(executors.raw(self, log, at, users=users))
+        if found.is_empty():
+            raise nobody(self.task, log, [at])
+        targets = pl.Enum(list(self.heads))
+        return found.sort(pl.col(c.TARGET).cast(targets), c.AT, c.USER)
 
     def answered(self, table: pl.DataFrame) -> pl.DataFrame:
         """Return what ``raw`` does of a table of inputs."""

@@ -265,7 +265,8 @@ def _same(*columns: IntArray) -> NDArray[np.bool_]:
 def _windows(sequences: Sequences, rows: Rows, start: IntArray, *, same: NDArray[np.bool_], end: IntArray) -> Windows:
     """Make one window of each run of rows that agree; ``start`` and ``end`` are events of the user."""
     row_of = np.cumsum(~same) - 1
-    first, last = np.flatnonzero(~same), np.flatnonzero(~np.append(same[1:], False))
+    first = np.flatnonzero(~same)
+    last = np.append(first, len(same))[1:] - 1
     user = rows.user[first]
     found = Windows(user, sequences.starts[user] + start[first], sequences.starts[user] + end[last], row_of, rows)
     place = sequences.starts[rows.user] + rows.count - 1

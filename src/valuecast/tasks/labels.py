@@ -156,6 +156,14 @@ def eligible(task: Task, log: EventLog, cutoffs: Sequence[datetime]) -> pl.DataF
     Raises:
         TaskError: nobody is eligible at any of the cutoffs.
     """
+    found = asked_about(task, log, cutoffs)
+    if found.is_empty():
+        raise nobody(task, log, cutoffs)
+    return found
+
+
+def asked_about(task: Task, log: EventLog, cutoffs: Sequence[datetime]) -> pl.DataFrame:
+    """Return what ``eligible`` does, or no rows where nobody is eligible."""
     conditions = {f"condition_{i}": condition for i, condition in enumerate(task.question.when)}
     first = log.collect(log.events.group_by(c.USER).aggregate(first=log.events[c.TIME].min()))
     moments_of = pl.DataFrame({c.AT: cutoffs}, schema={c.AT: pl.Datetime("us")})
@@ -167,14 +175,17 @@ def eligible(task: Task, log: EventLog, cutoffs: Sequence[datetime]) -> pl.DataF
     joined = _beside(known, totals)
     for name, condition in conditions.items():
         joined = joined.filter(condition.comparison.holds(pl.col(name).fill_null(0.0)))
-    if joined.is_empty():
-        when = " and ".join(str(condition) for condition in conditions.values()) or "at least one event before"
-        raise TaskError(
-            f"no user is eligible at {', '.join(map(moments.text, cutoffs[:3]))} ({when})",
-            where=f"task '{task.name}'",
-            remedy=f"The log covers {log.span}: use a moment inside it, or a longer 'active'.",
-        )
     return joined.select(c.KEY)
+
+
+def nobody(task: Task, log: EventLog, cutoffs: Sequence[datetime]) -> TaskError:
+    """Say that nobody is eligible at any of some cutoffs."""
+    when = " and ".join(str(condition) for condition in task.question.when) or "at least one event before"
+    return TaskError(
+        f"no user is eligible at {', '.join(map(moments.text, cutoffs[:3]))} ({when})",
+        where=f"task '{task.name}'",
+        remedy=f"The log covers {log.span}: use a moment inside it, or a longer 'active'.",
+    )
 
 
 def _totals(

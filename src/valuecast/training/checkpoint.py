@@ -71,9 +71,7 @@ class Checkpoint:
         return content
 
 
-def identity(
-    learner: nn.Module, settings: Optimisation, *, data: str, seed: int, processes: int, batches: tuple[int, int]
-) -> Content:
+def identity(learner: nn.Module, settings: Optimisation, *, data: str, seed: int, batches: tuple[int, int]) -> Content:
     """Return what must be the same for a run to continue: all that decides what it learns.
 
     Args:
@@ -81,7 +79,6 @@ def identity(
         settings: of the run; those that change nothing that is learned are left out.
         data: tells what is learned from other data.
         seed: of the run.
-        processes: that share the work.
         batches: in the first epoch, and in validation.
     """
     trained = {name for name, parameter in learner.named_parameters() if parameter.requires_grad}
@@ -91,7 +88,7 @@ def identity(
         if isinstance(value, torch.Tensor)
     }
     chosen = {name: value for name, value in asdict(settings).items() if name not in _FREE}
-    work = {"data": data, "seed": seed, "processes": processes, "batches": batches[0], "validation batches": batches[1]}
+    work = {"data": data, "seed": seed, "batches": batches[0], "validation batches": batches[1]}
     return {**chosen, **work, **shapes, "weights at the start": digest(learner)}
 
 

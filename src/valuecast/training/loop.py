@@ -1,17 +1,20 @@
 """The one training loop: pre-training, fine-tuning and text models, on one CPU, one GPU or under ``torchrun``.
 
 A run with a folder can be killed at any moment and started again: on CPUs it ends in the same weights, bit by bit.
+How many processes share a step changes nothing but the order in which the gradients of its batches are added: what a
+batch draws is its own. So a run may go on with another number of them.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.utils import gather_object, set_seed
@@ -50,8 +53,9 @@ def train(
 ) -> History:
     """Train ``learner`` in place; on return it is in evaluation mode and has the weights of its best epoch.
 
-    Under ``torchrun`` every process takes its share of each plan, and the last step of an epoch is filled up from the
-    plan's beginning. The caller's sources of chance are left as they were found.
+    Under ``torchrun`` every process takes its share of the batches of each step (``settings.step_batches``), and the
+    last step of an epoch is filled up from the plan's beginning. The caller's sources of chance are left as they were
+    found.
 
     Args:
         learner: returns the losses of a batch, always by the same names, each of shape (); their sum is minimised. If
@@ -76,7 +80,8 @@ def train(
             raises ends the run.
 
     Raises:
-        ConfigError: settings that do not go together, or the checkpoint in the folder is of another run.
+        ConfigError: settings that do not go together, the checkpoint in the folder is of another run, or there are more
+            processes than batches in a step.
         FitError: a loss or its gradient is not finite, or exploded; the weights are as they were before that step.
         MissingExtraError: the tracker is not installed.
     """
@@ -164,14 +169,20 @@ class _Run:
         self.alone = _Precise(learner, settings, self.device)
         self.model = accelerator.prepare_model(self.alone)
         self.state, self.best = State(), dict[str, Any]()
-        set_seed(seed, device_specific=True)
+        self.together = settings.step_batches or self.processes
         batches = len(self.planned(feed, 0)), len(self.planned(judge, 0)) if judge else 0
         self.checkpoint = None
         if folder is not None:
-            run = identity(learner, settings, data=data, seed=seed, processes=self.processes, batches=batches)
+            run = identity(learner, settings, data=data, seed=seed, batches=batches)
             self.checkpoint = Checkpoint(folder / f"{name}.checkpoint", run)
             if content := self.checkpoint.read():
                 self.resume(content)
+        if self.together < self.processes:
+            raise ConfigError(
+                f"{self.processes} processes share steps of {self.together} batches",
+                where=name,
+                remedy=f"Start {self.together} processes at most, or raise step_batches before the first step.",
+            )
         self.before = self.state.seconds
         say = progress if progress and accelerator.is_main_process else (lambda _: None)
         self.pace = Pace(say, done=self.done(self.steps(batches[0])), events=self.state.events)
@@ -191,15 +202,18 @@ class _Run:
     def epoch(self) -> None:
         """Learn from every batch once, or from those that are left of an epoch; then decide how to go on."""
         state, settings = self.state, self.settings
-        plan = self.planned(self.feed, len(state.epochs))
-        index, steps = self.accelerator.process_index, self.steps(len(plan))
+        number = len(state.epochs)
+        plan = self.planned(self.feed, number)
+        steps = self.steps(len(plan))
         self.learner.train()
-        shared = [plan[(step * self.processes + index) % len(plan)] for step in range(state.position, steps)]
-        with closing(ahead(self.feed, shared)) as batches:
-            for batch in batches:
-                self.step(batch.to(self.device), steps)
+        own = range(self.accelerator.process_index, self.together, self.processes)
+        places = [step * self.together + place for step in range(state.position, steps) for place in own]
+        with closing(ahead(self.feed, [plan[place % len(plan)] for place in places])) as batches:
+            for first in range(0, len(places), len(own)):
+                numbered = zip(places[first : first + len(own)], batches, strict=False)
+                self.step([((number, place), batch) for place, batch in numbered], steps)
         validation = self.validate(self.judge) if self.judge else {}
-        number, total = len(state.epochs) + 1, sum(validation.values())
+        number, total = number + 1, sum(validation.values())
         if self.judge is None:
             state.best_epoch = number
             state.halvings += settings.schedule == "plateau" and number in (self.halved or ())
@@ -221,25 +235,36 @@ class _Run:
                 self.learner.load_state_dict(self.best)
             self.save()
 
-    def step(self, batch: Loaded, steps: int) -> None:
-        """Learn from one batch; ``steps`` are those of the epoch."""
+    def step(self, batches: Sequence[tuple[tuple[int, int], Loaded]], steps: int) -> None:
+        """Learn from the batches of a step that are this process's.
+
+        Args:
+            batches: each with its epoch and its place in the plan.
+            steps: of the epoch.
+        """
         state, settings = self.state, self.settings
         # As of the middle of the step: neither the first nor the last one is made with a rate of zero.
         highest = rate(settings, done=self.done(steps, 0.5), halvings=state.halvings)
         set_rate(self.optimizer, highest)
-        losses = self.model(batch)
-        parts = torch.stack(list(losses.values()))
         self.optimizer.zero_grad()
-        torch.autograd.backward(parts.sum())
+        means, names = torch.zeros((), device=self.device), list[str]()
+        for left, (place, batch) in zip(reversed(range(len(batches))), batches, strict=True):
+            # gradients of processes are averaged, and once a step, with those of the last batch
+            with self.accelerator.no_sync(self.model) if left else nullcontext():
+                losses = self.drawing(self.model, batch, place)
+                parts = torch.stack(list(losses.values())) / self.together
+                torch.autograd.backward(parts.sum() * self.processes)
+            means, names = means + parts.detach(), list(losses)
         norm = self.accelerator.clip_grad_norm_(self.trained, settings.max_norm)
-        facts = torch.cat([parts.detach(), torch.stack([norm, torch.full_like(norm, batch.events)])])
+        learned = sum(batch.events for _, batch in batches)
+        facts = torch.cat([means, torch.stack([norm / self.processes, torch.full_like(norm, learned)])])
         # The one wait for the device in a step. Processes see the same means, so that all stop at a step or none does.
-        *means, length, events = self.accelerator.reduce(facts, "mean").tolist()
-        found = dict(zip(losses, means, strict=True))
-        self.check(found, length, batch)
+        *shared, length, events = self.accelerator.reduce(facts, "sum").tolist()
+        found = dict(zip(names, shared, strict=True))
+        self.check(found, length, [user for _, batch in batches for user in batch.users])
         self.optimizer.step()
         clipped = length > settings.max_norm
-        state.count(found, norm=length, clipped=clipped, events=round(events * self.processes))
+        state.count(found, norm=length, clipped=clipped, events=round(events))
         if stepped := getattr(self.learner, "stepped", None):
             stepped(state.steps)
         if state.steps % _LOGS_EVERY == 1:
@@ -250,14 +275,20 @@ class _Run:
             place = f"epoch {len(state.epochs) + 1} of {settings.epochs}, step {state.position} of {steps}"
             self.tell(f"{place}: loss {sum(state.sums.values()) / state.position:.4g}", done=self.done(steps))
 
-    def check(self, losses: dict[str, float], norm: float, batch: Loaded) -> None:
+    def drawing(self, model: nn.Module, batch: Loaded, place: tuple[int, int]) -> dict[str, Tensor]:
+        """Return the losses of a batch, with draws that are its own wherever and whenever it is learned from."""
+        set_seed(int(np.random.SeedSequence((self.seed, *place)).generate_state(1)[0]))
+        losses: dict[str, Tensor] = model(batch.to(self.device))
+        return losses
+
+    def check(self, losses: dict[str, float], norm: float, asked: Sequence[str]) -> None:
         """Refuse a step that would spoil the weights."""
         total = sum(losses.values())
         if self.state.first is None and math.isfinite(total):
             self.state.first = total
         if math.isfinite(norm) and abs(total) < _EXPLODED * max(1.0, abs(self.state.first or 0.0)):
             return
-        users = list(dict.fromkeys(gather_object(list(batch.users))))
+        users = list(dict.fromkeys(gather_object(list(asked))))
         more = f" and {len(users) - _NAMED} more" if len(users) > _NAMED else ""
         raise FitError(
             f"training went astray in step {self.state.steps + 1}: {_listed(losses)}, norm of the gradient {norm:.4g}, "
@@ -270,14 +301,13 @@ class _Run:
     @torch.no_grad()
     def validate(self, judge: Feed) -> dict[str, float]:
         """Return the mean of each loss over the events, by the same draws every time."""
-        plan = self.planned(judge, 0)[self.accelerator.process_index :: self.processes]
-        chance = random_state()
-        set_seed(self.seed, device_specific=True)
+        plan = self.planned(judge, 0)
+        places = range(self.accelerator.process_index, len(plan), self.processes)
         self.learner.eval()
         seen: list[tuple[int, dict[str, Tensor]]] = []
-        with closing(ahead(judge, plan)) as batches:
-            seen.extend((batch.events, self.alone(batch.to(self.device))) for batch in batches)
-        set_random_state(chance)
+        with closing(ahead(judge, [plan[place] for place in places])) as batches:
+            for place, batch in zip(places, batches, strict=True):
+                seen.append((batch.events, self.drawing(self.alone, batch, (0, place))))
         shared = gather_object(
             [(events, {name: loss.item() for name, loss in losses.items()}) for events, losses in seen]
         )
@@ -303,8 +333,7 @@ class _Run:
             return
         content = {"state": asdict(self.state), "learner": self.learner.state_dict()}
         if not self.state.over:
-            chance = gather_object([random_state()])  # every process draws on its own
-            content |= {"optimizer": self.optimizer.state_dict(), "best": self.best, "chance": chance}
+            content |= {"optimizer": self.optimizer.state_dict(), "best": self.best, "together": self.together}
         if self.accelerator.is_main_process:
             self.checkpoint.write(content)
         self.accelerator.wait_for_everyone()
@@ -315,12 +344,11 @@ class _Run:
         self.learner.load_state_dict(content["learner"])
         if not self.state.over:
             self.optimizer.load_state_dict(content["optimizer"])
-            self.best = content["best"]
-            set_random_state(content["chance"][self.accelerator.process_index])
+            self.best, self.together = content["best"], content["together"]
 
     def steps(self, batches: int) -> int:
-        """Return the number of steps of an epoch: in each, every process takes one batch."""
-        return math.ceil(batches / self.processes)
+        """Return the number of steps of an epoch."""
+        return math.ceil(batches / self.together)
 
     def done(self, steps: int, more: float = 0.0) -> float:
         """Return the share of the run that is done, with ``more`` steps of an epoch of ``steps``."""

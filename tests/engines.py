@@ -1,0 +1,41 @@
+"""Spark for tests: one session for all of them, on the cores of this machine."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from valuecast.events.log import EventLog
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+
+def session() -> SparkSession:
+    """Start a session, or return the one that is there."""
+    from pyspark.sql import SparkSession
+
+    os.environ["PYSPARK_PYTHON"] = sys.executable
+    found = (
+        SparkSession.builder.master("local[2]")
+        .config("spark.ui.enabled", "false")
+        .config("spark.sql.session.timeZone", "UTC")
+        .config("spark.sql.shuffle.partitions", "2")
+        .config("spark.driver.memory", "2g")
+        .getOrCreate()
+    )
+    found.sparkContext.setLogLevel("OFF")
+    return found
+
+
+def moved(log: EventLog, folder: Path) -> EventLog:
+    """Return the same log on Spark; its rows, ids and all, go there by way of files."""
+    tables = {"events": log.events} | {
+        name: side.table for name, side in (("items", log.items), ("users", log.users)) if side is not None
+    }
+    for name, table in tables.items():
+        log.collect(table).write_parquet(folder / f"{name}.parquet")
+    read = {name: session().read.parquet(str(folder / f"{name}.parquet")) for name in tables}
+    return EventLog.on_spark(**read, since=log.span.start, until=log.span.until)
