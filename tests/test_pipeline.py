@@ -13,6 +13,7 @@ import pytest
 
 import valuecast as vc
 from tests.commands import done, lines, quick_trees, refused, write_csv
+from tests.engines import session
 from valuecast.config.recipe import SplitBy
 from valuecast.errors import ConfigError
 from valuecast.pipeline import split_of, write_table
@@ -270,3 +271,14 @@ def test_a_table_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     assert pl.read_csv(tmp_path / "deep/a.csv").equals(frame)
     with pytest.raises(ConfigError, match="neither"):
         write_table(frame, tmp_path / "a.xlsx")
+
+
+@pytest.mark.spark
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # sockets of PySpark
+def test_on_spark_nothing_else_changes(folder: Path) -> None:
+    session()
+    recipe = (folder / "shop.toml").read_text(encoding="utf-8")
+    (folder / "spark.toml").write_text(f'engine = "spark"\n{recipe}', encoding="utf-8")
+    done("run", folder / "spark.toml", "--out", folder / "other")
+    for name in ("metrics.csv", "scores.csv", "first.csv"):
+        assert (folder / "other" / name).read_bytes() == (folder / "made" / name).read_bytes()

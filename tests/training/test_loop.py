@@ -136,13 +136,15 @@ class CutError(Exception):
 class Cut(Toy):
     """Does not get through its n-th batch."""
 
-    def __init__(self, batch: int) -> None:
+    def __init__(self, batch: int, *, killed: bool = False) -> None:
         super().__init__()
-        self.left = batch
+        self.left, self.killed = batch, killed
 
     def forward(self, batch: Rows) -> dict[str, Tensor]:
         self.left -= 1
         if self.left == 0:
+            if self.killed:
+                os.kill(os.getpid(), signal.SIGKILL)
             raise CutError
         return super().forward(batch)
 
@@ -285,40 +287,113 @@ def test_kill_9_at_any_moment_loses_nothing(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.slow
-def test_two_processes_share_the_work_agree_and_continue(tmp_path: Path) -> None:
-    script = tmp_path / "script.py"
-    script.write_text(f"from {__name__} import two; two()")
-    launch = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script))
-
-    def said(run: str) -> tuple[dict[str, Any], dict[str, Any]]:
-        done = python("", *launch, FOLDER=str(tmp_path / run))
-        assert done.returncode == 0, done.stderr
-        first, second = (json.loads((tmp_path / run / f"{rank}.json").read_text()) for rank in (0, 1))
-        assert first["outcome"] == second["outcome"]
-        assert second["told"] == 0
-        return first, second
-
-    first, second = said("whole")
-    assert first["told"] == PLAIN.epochs
-    assert "steps=9" in first["outcome"][1]  # 3 epochs of 5 batches, the last of which has the first one at its side
-    both = [item for item in first["loaded"] if item in second["loaded"]]
-    assert both == [[0, 0], [1, 0], [2, 0]]
-    assert said("whole")[0]["told"] == 0  # it is over
-    cut = python("", *launch, FOLDER=str(tmp_path / "cut"), CUT="8")
-    assert "CutError" in cut.stderr
-    assert said("cut")[0]["outcome"] == first["outcome"]
+STEPS = replace(PLAIN, step_batches=2)
 
 
-def two() -> None:
+def shared(folder: Path, *, processes: int = 2, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run ``share`` in several processes."""
+    script = folder.with_suffix(".py")
+    script.write_text(f"from {__name__} import share; share()")
+    launch = ("-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", str(script))
+    return python("", *launch, FOLDER=str(folder), **environment)
+
+
+def share() -> None:
+    """Train, and write down what came out; one process may be killed before its n-th batch."""
     rank, folder, told, feed = int(os.environ["RANK"]), Path(os.environ["FOLDER"]), list[str](), Toys()
-    learner = Cut(int(os.environ.get("CUT", "0")))
+    learner = Cut(int(os.environ.get(f"CUT_{rank}", "0")), killed="KILL" in os.environ)
     if rank == 1:
         nn.init.zeros_(learner.net[0].weight)  # type: ignore[arg-type]  # they start from the weights of the first
-    history = train(learner, feed, settings=PLAIN, judge=Toys(1), folder=folder, progress=told.append)
-    weights, history = outcome(learner, history)
-    said = {"outcome": [weights, str(history)], "told": len(told), "loaded": feed.loaded}
+    history = train(learner, feed, settings=STEPS, judge=Toys(2, seed=1), folder=folder, progress=told.append)
+    said = {**numbers(learner, history), "told": len(told), "loaded": feed.loaded}
     (folder / f"{rank}.json").write_text(json.dumps(said))
+
+
+def numbers(learner: Toy, history: History) -> dict[str, Any]:
+    """The loss curve and the weights."""
+    curve = [[*epoch.training.values(), *epoch.validation.values()] for epoch in history.epochs]
+    return {"curve": curve, "weights": [weight.tolist() for weight in learner.parameters()]}
+
+
+def said_by(folder: Path, rank: int) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / f"{rank}.json").read_text())
+    return found
+
+
+@pytest.mark.slow
+def test_processes_share_the_work_and_change_nothing(tmp_path: Path) -> None:
+    done = shared(tmp_path / "two")
+    assert done.returncode == 0, done.stderr
+    first, second = (said_by(tmp_path / "two", rank) for rank in (0, 1))
+    assert (first["curve"], first["weights"]) == (second["curve"], second["weights"])
+    assert (first["told"], second["told"]) == (PLAIN.epochs, 0)
+    both = [item for item in first["loaded"] if item in second["loaded"]]
+    assert both == [[0, 0], [1, 0], [2, 0]]  # three steps have six batches, of which there are five
+    learner = Toy()
+    alone = numbers(learner, train(learner, Toys(), settings=STEPS, judge=Toys(2, seed=1)))
+    np.testing.assert_allclose(first["curve"], alone["curve"], rtol=1e-5)
+    for one, other in zip(first["weights"], alone["weights"], strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_run_goes_on_with_another_number_of_processes(tmp_path: Path, processes: int) -> None:
+    learner = Toy()
+    alone = numbers(learner, train(learner, Toys(), settings=STEPS, judge=Toys(2, seed=1)))
+    folder = tmp_path / "cut"
+    cut = shared(folder, processes=processes, CUT_0=str(7 * 2 // processes))
+    assert "CutError" in cut.stderr
+    done = shared(folder, processes=3 - processes)
+    assert done.returncode == 0, done.stderr
+    np.testing.assert_allclose(said_by(folder, 0)["curve"], alone["curve"], rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_is_missed_in_words(tmp_path: Path) -> None:
+    folder = tmp_path / "killed"
+    done = shared(folder, CUT_1="6", KILL="1")
+    assert done.returncode != 0
+    assert "another process of this run has gone" in done.stderr, done.stderr
+    assert shared(folder).returncode == 0  # it goes on from the last checkpoint
+
+
+@pytest.mark.slow
+def test_a_step_has_a_batch_for_every_process(tmp_path: Path) -> None:
+    done = shared(tmp_path / "three", processes=3)
+    assert "3 processes share steps of 2 batches. Start 2 processes at most" in done.stderr, done.stderr
+
+
+def test_a_step_learns_from_the_mean_of_its_batches() -> None:
+    class Slope(nn.Module):
+        """Its gradient is the batch's number."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.zeros(()))
+
+        def forward(self, batch: Rows) -> dict[str, Tensor]:
+            return {"loss": self.weight * batch.x.sum()}
+
+    class Numbers(Toys):
+        def load(self, item: tuple[int, int]) -> Rows:
+            return Rows(torch.full((1, 1), float(item[1])), ("u",))
+
+    settings = Optimisation(
+        "sgd",
+        learning_rate=1.0,
+        momentum=0.0,
+        weight_decay=0.0,
+        schedule="constant",
+        warmup=0.0,
+        epochs=1,
+        max_norm=100.0,
+        step_batches=3,
+        tracker="none",
+    )
+    learner = Slope()
+    history = train(learner, Numbers(batches=6), settings=settings)
+    assert (history.steps, learner.weight.item()) == (2, -(0 + 1 + 2) / 3 - (3 + 4 + 5) / 3)
 
 
 def test_a_run_that_is_over_is_not_repeated(tmp_path: Path) -> None:

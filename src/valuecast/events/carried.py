@@ -61,5 +61,6 @@ class Carried:
             digest=self.digest,
             about=self.about,
             origin=self.origin,
-            **sides,
+            items=sides.get("items"),
+            users=sides.get("users"),
         )

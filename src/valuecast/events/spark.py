@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import ibis
 import ibis.expr.types as ir
 import polars as pl
+from polars import selectors
 
 from valuecast import columns as c
 from valuecast.errors import ConfigError, LogError, MissingExtraError, SourceError
@@ -118,13 +119,14 @@ def frame(query: ir.Table, *, backend: Any = None) -> DataFrame:
 
 
 def collect(table: DataFrame) -> pl.DataFrame:
-    """Return the rows of a table.
+    """Return the rows of a table; times are naive, as the session's clock is UTC.
 
     Raises:
         LogError: the session is lost.
     """
     with _watched(table.sparkSession):
-        return cast(pl.DataFrame, pl.from_arrow(table.toArrow()))
+        found = cast(pl.DataFrame, pl.from_arrow(table.toArrow()))
+    return found.with_columns(selectors.datetime(time_zone="*").dt.replace_time_zone(None))
 
 
 @contextmanager
@@ -238,7 +240,7 @@ def _found(frame: DataFrame) -> dict[str, Any]:
     absent = [f.count_if(column(name).isNull()).alias(f"no {name}") for name in needed]
     time = column(c.TIME)
     row = frame.agg(f.min(time).alias("first"), f.max(time).alias("last"), _digest(frame), *absent).collect()[0]
-    found = row.asDict()
+    found: dict[str, Any] = row.asDict()
     if found["first"] is None:
         raise SourceError("no events", where="events", remedy="Give at least one row.")
     for name in needed:

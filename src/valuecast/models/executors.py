@@ -26,7 +26,6 @@ from valuecast.models.predictor import RAW, Predictor
 from valuecast.tasks.labels import asked_about
 
 if TYPE_CHECKING:
-    from pyspark import Broadcast
     from pyspark.sql import DataFrame
 
 EVENTS_AT_ONCE: Final = 1_000_000
@@ -43,7 +42,6 @@ _SCORES: Final = {
     c.TIER: "string",
 }
 
-_NOBODY: Final = pl.DataFrame(schema={c.USER: pl.String, c.AT: pl.Datetime("us")})
 _ARROW: Final = pa.schema(
     {
         name: pa.timestamp("us") if kind == "timestamp_ntz" else pa.float64() if kind == "double" else pa.string()
@@ -64,7 +62,6 @@ def raw(predictor: Predictor, log: EventLog, at: datetime, *, users: Sequence[st
     Raises:
         ModelError: ``at`` is earlier than ``before``, or the log lacks a column that was there at fitting.
     """
-    predictor.allowed(_NOBODY, at)
     known = log.before(at)
     carried = Carried.of(known)
     tables = {"events": known.events} | {
@@ -75,14 +72,14 @@ def raw(predictor: Predictor, log: EventLog, at: datetime, *, users: Sequence[st
     groups = max(1, -(-log.collect(tables["events"].count().as_table()).item() // EVENTS_AT_ONCE))
     frames = {name: spark.frame(table) for name, table in tables.items()}
     # what cannot be answered is refused here, in words: on an executor it would be a failed stage
-    predictor.inputs.table(carried.log({name: _empty(frame) for name, frame in frames.items()}), _NOBODY)
-    context = frames["events"].sparkSession.sparkContext
-    work = _Work(
-        model=context.broadcast(_Packed.of(predictor)),
-        items=context.broadcast(frames["items"].toArrow()) if "items" in frames else None,
-        carried=carried,
-        at=at,
-    )
+    few = {name: frame.limit(1 if name == "events" else 0).toArrow() for name, frame in frames.items()}
+    moment = pl.lit(at, dtype=pl.Datetime("us")).alias(c.AT)
+    keys = pl.DataFrame(few["events"]).select(c.USER, moment)
+    predictor.allowed(keys, at)
+    if len(keys):
+        predictor.inputs.table(carried.log(few), keys)
+    items = frames["items"].toArrow() if "items" in frames else None
+    work = _Work(_Packed.of(predictor), items, carried, at)
     events = _grouped(frames["events"], c.USER, groups)
     schema = ", ".join(f"`{name}` {kind}" for name, kind in _SCORES.items())
     if known.users is None:
@@ -96,10 +93,6 @@ def _grouped(frame: DataFrame, key: str, groups: int) -> DataFrame:
     from pyspark.sql import functions as f  # noqa: PLC0415 - an extra, and slow to import
 
     return frame.withColumn(_GROUP, f.pmod(f.xxhash64(spark.column(key)), f.lit(groups)))
-
-
-def _empty(frame: DataFrame) -> pa.Table:
-    return frame.limit(0).toArrow()
 
 
 @dataclass(frozen=True)
@@ -141,8 +134,8 @@ class _Work:
         at: the moment.
     """
 
-    model: Broadcast[_Packed]
-    items: Broadcast[pa.Table] | None
+    model: _Packed
+    items: pa.Table | None
     carried: Carried
     at: datetime
 
@@ -150,8 +143,8 @@ class _Work:
         """Score the users of some events; ``users`` are their attributes, where the log has any."""
         own = {name: table.drop_columns(_GROUP) for name, table in tables.items()}
         if self.items is not None:
-            own["items"] = self.items.value
-        log, predictor = self.carried.log(own), _unpacked(self.model.value)
+            own["items"] = self.items
+        log, predictor = self.carried.log(own), _unpacked(self.model)
         keys = predictor.allowed(asked_about(predictor.task, log, [self.at]), self.at)
         if keys.is_empty():
             return _ARROW.empty_table()

@@ -34,6 +34,7 @@ __all__ = ["Epoch", "Feed", "History", "Loaded", "train"]
 _EXPLODED = 1e6  # times the loss of the first step, or 1 if that is more: learning does not do that
 _LOGS_EVERY = 10  # steps: a tracker takes a millisecond or more
 _NAMED = 3  # users that a message names
+_GONE = ("closed by peer", "reset by peer", "Broken pipe", "remote process exited")  # of gloo and NCCL
 
 
 def train(
@@ -82,7 +83,8 @@ def train(
     Raises:
         ConfigError: settings that do not go together, the checkpoint in the folder is of another run, or there are more
             processes than batches in a step.
-        FitError: a loss or its gradient is not finite, or exploded; the weights are as they were before that step.
+        FitError: a loss or its gradient is not finite, or exploded; the weights are as they were before that step. Or
+            another process has gone.
         MissingExtraError: the tracker is not installed.
     """
     if settings.schedule == "plateau" and judge is None and halved is None:
@@ -110,6 +112,15 @@ def train(
             progress=progress,
             watch=watch,
         ).go()
+    except RuntimeError as error:
+        if accelerator.num_processes == 1 or not any(sign in str(error) for sign in _GONE):
+            raise
+        remedy = "Its own message comes first. The same command, with any number of processes, goes on from the last "
+        raise FitError(
+            f"another process of this run has gone, and process {accelerator.process_index} cannot go on alone",
+            where=name,
+            remedy=remedy + "checkpoint." if folder else "Start them all again.",
+        ) from error
     finally:
         # Not accelerator.end_training(): it would take the group of processes from the runs that follow.
         for each in accelerator.trackers:
@@ -248,10 +259,10 @@ class _Run:
         set_rate(self.optimizer, highest)
         self.optimizer.zero_grad()
         means, names = torch.zeros((), device=self.device), list[str]()
-        for left, (place, batch) in zip(reversed(range(len(batches))), batches, strict=True):
+        for left, (where, batch) in zip(reversed(range(len(batches))), batches, strict=True):
             # gradients of processes are averaged, and once a step, with those of the last batch
             with self.accelerator.no_sync(self.model) if left else nullcontext():
-                losses = self.drawing(self.model, batch, place)
+                losses = self.drawing(self.model, batch, where)
                 parts = torch.stack(list(losses.values())) / self.together
                 torch.autograd.backward(parts.sum() * self.processes)
             means, names = means + parts.detach(), list(losses)
@@ -331,7 +342,7 @@ class _Run:
         self.state.seconds = self.before + self.pace.seconds
         if self.checkpoint is None:
             return
-        content = {"state": asdict(self.state), "learner": self.learner.state_dict()}
+        content: dict[str, Any] = {"state": asdict(self.state), "learner": self.learner.state_dict()}
         if not self.state.over:
             content |= {"optimizer": self.optimizer.state_dict(), "best": self.best, "together": self.together}
         if self.accelerator.is_main_process:
