@@ -4,8 +4,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+SPARK := .venv-spark
 
-.PHONY: help setup setup-text demo test check slow notebooks clean
+.PHONY: help setup setup-text demo test check slow spark notebooks clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 12
@@ -38,7 +39,15 @@ notebooks: setup ## execute the examples and render them as notebooks
 	$(BIN)/python examples/notebooks/render.py
 
 slow: setup-text ## the slow tests
-	$(BIN)/pytest -m slow
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m 'slow and not spark' -n auto --dist loadfile
+
+spark: $(SPARK)/.ready ## tests of logs on Spark, in an environment of its own; Java 17 must be there
+	$(SPARK)/bin/pytest -m spark $(shell grep -rlE 'mark\.spark' --include='test_*.py' tests)
+
+$(SPARK)/.ready: pyproject.toml requirements/spark.txt
+	$(PYTHON) -m venv $(SPARK)
+	$(SPARK)/bin/pip install --quiet --disable-pip-version-check -c requirements/spark.txt -e '.[neural,spark]' pytest hypothesis
+	touch $(SPARK)/.ready
 
 clean: ## remove what was made here, but not your runs
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist build
+	rm -rf $(VENV) $(SPARK) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist build

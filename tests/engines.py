@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from valuecast.events.log import EventLog
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+    from pyspark.sql import DataFrame, SparkSession
 
 
 def session() -> SparkSession:
@@ -30,12 +30,16 @@ def session() -> SparkSession:
     return found
 
 
-def moved(log: EventLog, folder: Path) -> EventLog:
-    """Return the same log on Spark; its rows, ids and all, go there by way of files."""
-    tables = {"events": log.events} | {
+def tables(log: EventLog, folder: Path) -> dict[str, DataFrame]:
+    """Return the tables of a log on Spark; their rows, ids and all, go there by way of files."""
+    found = {"events": log.events} | {
         name: side.table for name, side in (("items", log.items), ("users", log.users)) if side is not None
     }
-    for name, table in tables.items():
+    for name, table in found.items():
         log.collect(table).write_parquet(folder / f"{name}.parquet")
-    read = {name: session().read.parquet(str(folder / f"{name}.parquet")) for name in tables}
-    return EventLog.on_spark(**read, since=log.span.start, until=log.span.until)
+    return {name: session().read.parquet(str(folder / f"{name}.parquet")) for name in found}
+
+
+def moved(log: EventLog, folder: Path) -> EventLog:
+    """Return the same log on Spark."""
+    return EventLog.on_spark(**tables(log, folder), since=log.span.start, until=log.span.until)

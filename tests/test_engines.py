@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,13 +15,15 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from polars.testing import assert_frame_equal
 
-from tests.engines import moved, session
+import valuecast as vc
+from tests.commands import quick_trees
+from tests.engines import moved, session, tables
 from tests.logs import cutoffs, frames, log_of
 from valuecast.events import datasets
 from valuecast.events.ingest import ingest
 from valuecast.events.log import EventLog
 from valuecast.events.simulate.settings import Settings
-from valuecast.events.simulate.shop import SOURCES, write
+from valuecast.events.simulate.shop import SOURCES, simulate, write
 from valuecast.events.source import Mapping
 from valuecast.features import compute, rfm
 from valuecast.sequences import learning, sequences, textify
@@ -32,6 +36,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),  # sockets of PySpark
 ]
 
+ROOT = Path(__file__).parents[1]
 SHOP = Settings(users=150, days=300, campaigns=1, seed=3)
 ARRAYS = ("starts", "time", "numbers", "edges", "codes", "weights")
 
@@ -129,6 +134,20 @@ def test_random_logs_give_the_same(frame: pl.DataFrame, moments: list[Any]) -> N
         check_features(one, other, keys)
         check_sequences(one, other)
         check_phrases(one, other, keys)
+
+
+@pytest.mark.parametrize("readme", ["README.md", "README.zh-CN.md"])
+def test_the_code_of_the_readme_runs(readme: str, tmp_path: Path) -> None:
+    text = (ROOT / readme).read_text(encoding="utf-8")
+    code = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)[-1]
+    spark, log = session(), simulate(replace(SHOP, since="2023-09-04", campaigns=0)).log
+    for name, table in tables(log, tmp_path).items():
+        table.createOrReplaceTempView(name)
+    assert "lake.shop." in code
+    known: dict[str, Any] = {"spark": spark, "vc": vc}
+    with quick_trees():
+        exec(code.replace("lake.shop.", ""), known)
+    assert len(known["scores"]) > 50
 
 
 @pytest.mark.slow

@@ -167,7 +167,7 @@ def test_a_notebook_can_be_rendered_again(path: Path) -> None:
 def test_the_walkthrough_of_the_readme_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     sales(tmp_path / "sales.csv")
-    (python,) = blocks(ENGLISH, "python")
+    python, _ = blocks(ENGLISH, "python")  # the other is about Spark: tests/test_engines.py
     with quick_trees():
         for words in walkthrough(ENGLISH):
             done(*words)
