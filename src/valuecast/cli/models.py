@@ -85,6 +85,13 @@ def predict(
     reasons: Annotated[
         int, typer.Option(min=0, metavar="NUMBER", help="Reasons for each score, in English and Chinese.")
     ] = 0,
+    states: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Keeps what networks make of histories; then only users with new events are read anew.",
+        ),
+    ] = None,
 ) -> None:
     """Score every eligible user at a moment.
 
@@ -96,13 +103,15 @@ def predict(
     from valuecast.pipeline import check_table, write_table
 
     check_table(out)
+    if reasons and states:
+        raise ConfigError("reasons are not made of states", where="--states", remedy="Leave it or --reasons out.")
     predictor, known, when = Predictor.load(model), EventLog.read(log), moments.moment(at, where="--at")
     if reasons:
         from valuecast.explanation.reasons import predict as predict_
 
         scores = predict_(predictor, known, at=when, reasons=reasons)
     else:
-        scores = predictor.predict(known, at=when)
+        scores = predictor.predict(known, at=when, states=states)
     write_table(scores, out)
     typer.echo(f"wrote {len(scores):,} rows for {scores['user'].n_unique():,} users to {out}")
     others = known.before(when).count_users() - scores["user"].n_unique()

@@ -29,6 +29,7 @@ from valuecast.models import adapters, drivers, heads
 from valuecast.models.head_spec import HeadSpec
 from valuecast.models.heads import HIDDEN, Head
 from valuecast.models.inputs import FeatureInputs
+from valuecast.models.memory import Memory
 from valuecast.models.network import StateNetwork
 from valuecast.models.reading import Body, Given, Histories, Reading, Watch, body_of
 from valuecast.models.standing import Standing
@@ -214,6 +215,8 @@ class Answers:
 
     design: Design
     answerer: Answerer
+    memory: Memory | None = None
+    """Where states are kept; not saved with the model."""
 
     def table(self, log: EventLog, keys: pl.DataFrame) -> pl.DataFrame:
         """Run the network on every user's latest events before ``at``."""
@@ -224,6 +227,8 @@ class Answers:
         """Return ``table`` where the features are there already, as ``FeatureInputs.table`` made them."""
         ordered = keys.select(c.KEY).sort(c.AT, c.USER)
         beside = None if features is None else matrix(features)
+        if self.memory is not None:
+            return self._answered(ordered, self.memory.states(self, log, ordered), beside)
         return answers(self.answerer, self.design.body.histories(asked(log, ordered)), ordered, beside=beside)
 
     def material(self, log: EventLog, keys: pl.DataFrame) -> pl.DataFrame:
@@ -241,22 +246,32 @@ class Answers:
         said = pl.DataFrame(found, schema=list(self._states))
         return pl.concat([ordered, said, *([features.drop(c.KEY)] if features is not None else [])], how="horizontal")
 
-    @torch.no_grad()
     def made(self, material: pl.DataFrame) -> pl.DataFrame:
         """Ask the heads; equal to ``table`` but for the last bits, which depend on what is in one batch."""
-        answerer = self.answerer.to(place()).eval()
-        found: dict[str, list[NDArray[np.float64]]] = {}
+        parts = []
         for part in material.iter_slices(BATCH_EVENTS):
-            states = torch.from_numpy(part.select(self._states.keys()).cast(pl.Float32).to_numpy().copy()).to(place())
+            states = part.select(self._states.keys()).cast(pl.Float32).to_numpy()
             beside = None
             if self.design.features:
-                own = part.select(c.USER, c.AT, *(each.name for each in self.design.features.features.features))
-                beside = torch.from_numpy(matrix(own).copy()).to(place())
-            for target, values in answerer.raw(answerer(states, beside)).items():
-                found.setdefault(target, []).append(values.double().cpu().numpy())
-        return material.select(c.KEY).with_columns(
-            pl.Series(target, np.concatenate(values)) for target, values in found.items()
-        )
+                names = (each.name for each in self.design.features.features.features)
+                beside = matrix(part.select(c.USER, c.AT, *names))
+            parts.append(self._answered(part.select(c.KEY), states, beside))
+        return pl.concat(parts)
+
+    @torch.no_grad()
+    def _answered(
+        self, keys: pl.DataFrame, states: NDArray[np.float32], beside: NDArray[np.float32] | None
+    ) -> pl.DataFrame:
+        """Return ``user, at`` of ``keys`` and the raw scores that heads make of states."""
+        answerer = self.answerer.to(place()).eval()
+        found: dict[str, NDArray[np.float64]] = {}
+        for first in range(0, len(keys), BATCH_EVENTS):
+            part = slice(first, first + BATCH_EVENTS)
+            own = torch.from_numpy(np.ascontiguousarray(states[part])).to(place())
+            features = None if beside is None else torch.from_numpy(np.ascontiguousarray(beside[part])).to(place())
+            for target, values in answerer.raw(answerer(own, features)).items():
+                found.setdefault(target, np.empty(len(keys)))[part] = values.double().cpu().numpy()
+        return keys.with_columns(pl.Series(target, values) for target, values in found.items())
 
     def drivers(self) -> Mapping[str, str]:
         """The state is of the order of events; the clock says what it says."""

@@ -23,6 +23,7 @@ from valuecast.models.inputs import Inputs
 from valuecast.models.interval import Interval
 from valuecast.models.level import Level
 from valuecast.models.model import FloatArray, Model
+from valuecast.models.neural import require
 from valuecast.moments import Moment, moment
 from valuecast.tasks import Task
 from valuecast.tasks.labels import eligible, nobody
@@ -117,35 +118,53 @@ class Predictor:
     heads: Mapping[str, Head]
     facts: Mapping[str, Any] = field(default_factory=dict)
 
-    def predict(self, log: EventLog, *, at: Moment, users: Sequence[str] | None = None) -> pl.DataFrame:
+    def predict(
+        self, log: EventLog, *, at: Moment, users: Sequence[str] | None = None, states: str | Path | None = None
+    ) -> pl.DataFrame:
         """Score everyone whom the task asks about at ``at``; nothing at or after ``at`` is read.
 
         Args:
             log: a log with the columns that were there at fitting.
             at: the moment; not earlier than ``before``.
             users: score only these.
+            states: a folder for what the model's networks make of each history. It holds until the user's next event:
+                asked again at a later moment, only users with new events are read anew. Scores are the same but for
+                the last bits. It is made where it does not exist.
 
         Returns:
             ``user, at, target, score, low, high, tier``, one row for each user and target. A score is the probability
             of what the task names, or an amount; ``low`` and ``high`` are the ends of a 90% interval.
 
         Raises:
-            ModelError: ``at`` is earlier than ``before``, or the log lacks a column.
+            ModelError: ``at`` is earlier than ``before``, the log lacks a column, or ``states`` are those of another
+                model, or there is no network that has any.
             LogError: the log is not known until ``at``.
             TaskError: nobody is eligible.
         """
-        return self.raw(log, at=at, users=users).drop(RAW)
+        return self.raw(log, at=at, users=users, states=states).drop(RAW)
 
-    def raw(self, log: EventLog, *, at: Moment, users: Sequence[str] | None = None) -> pl.DataFrame:
+    def raw(
+        self, log: EventLog, *, at: Moment, users: Sequence[str] | None = None, states: str | Path | None = None
+    ) -> pl.DataFrame:
         """``predict``, and the raw score that ranking metrics use in the column ``raw``."""
         at = log.asked(at)
+        inputs = self.inputs if states is None else self._remembering(Path(states))
         if log.engine == "spark":
+            if states is not None:
+                remedy = "Leave the states out, or ask the log on DuckDB."
+                raise ModelError("executors of Spark keep no states", where=str(states), remedy=remedy)
             return self._from_executors(log, at, users)
         keys = eligible(self.task, log.before(at), [at])
         if users is not None:
             keys = keys.filter(pl.col(c.USER).is_in(list(users)))
         keys = self.allowed(keys, at)
-        return self.answered(self.inputs.table(log.before(at), keys))
+        return self.answered(inputs.table(log.before(at), keys))
+
+    def _remembering(self, folder: Path) -> Inputs:
+        require("a model that keeps states")
+        from valuecast.models import memory  # noqa: PLC0415 - an extra, and slow to import
+
+        return memory.remembering(self.inputs, folder)
 
     def _from_executors(self, log: EventLog, at: datetime, users: Sequence[str] | None) -> pl.DataFrame:
         from valuecast.events import spark  # noqa: PLC0415 - an extra, and slow to import

@@ -20,6 +20,7 @@ from valuecast.models.network import Network, StateNetwork, Tensors
 from valuecast.models.trunks import length_of
 from valuecast.sequences import windows as cut
 from valuecast.sequences.batch import Batch
+from valuecast.sequences.clock import Past
 from valuecast.sequences.encoding import Encoding
 from valuecast.sequences.sequences import Sequences, encode
 from valuecast.sequences.windows import Windows
@@ -162,6 +163,14 @@ class EventHistories:
         if len(windows.rows) != len(keys):
             raise AssertionError("rows of windows and rows of keys differ")
         return EventReading(self.sequences, windows, self.texts)
+
+    def past(self, keys: pl.DataFrame) -> Past:
+        """Return what lies behind each key, in their order.
+
+        Raises:
+            LogError: a key has no event before it.
+        """
+        return cut.past(self.sequences, cut.rows_of(self.sequences, keys))
 
 
 @dataclass(frozen=True)

@@ -208,7 +208,7 @@ def batch(sequences: Sequences, windows: Windows, chosen: IntArray) -> Batch:
         mask=mask,
         row_window=row_window,
         row_position=row_last - start[row_window],
-        clock=clock(encoding, rows.at, _past(sequences, rows)),
+        clock=clock(encoding, rows.at, past(sequences, rows)),
         row=rows.row,
         event=event,
         texts=event,
@@ -216,7 +216,7 @@ def batch(sequences: Sequences, windows: Windows, chosen: IntArray) -> Batch:
     )
 
 
-def _past(sequences: Sequences, rows: Rows) -> Past:
+def past(sequences: Sequences, rows: Rows) -> Past:
     """What lies behind each row, however far: not only the events of its window."""
     start = sequences.starts[rows.user]
     end, first = start + rows.count, sequences.time[start]

@@ -1,0 +1,192 @@
+"""States of users, kept: what a network made of a history holds until the user's next event.
+
+A trunk over events knows nothing of the moment that is asked about: the clock and the heads add it. So when time has
+passed, only users with new events are read again, and all others are scored from their states.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import reduce
+from operator import add
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, cast
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+
+from valuecast import artifact
+from valuecast import columns as c
+from valuecast.errors import ModelError
+from valuecast.events.keys import asked
+from valuecast.events.log import EventLog
+from valuecast.models.inputs import Inputs
+from valuecast.models.network import Network
+from valuecast.models.reading import EventBody, EventHistories
+from valuecast.sequences.clock import Past, clock
+
+if TYPE_CHECKING:
+    from valuecast.models.finetuned import Answers
+
+KIND: Final = "states"
+USERS: Final = "users.parquet"
+_SIGNS: Final = ("lines", "latest", "sign")
+_DIGITS: Final = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Kept:
+    """States of U users.
+
+    Attributes:
+        users: ``user``, and what tells their events from others: how many, the latest, and a sum over their ids.
+        hidden: shape (U, hidden), float32.
+        past: of the same users.
+    """
+
+    users: pl.DataFrame
+    hidden: NDArray[np.float32]
+    past: Past
+
+    def of(self, rows: NDArray[np.int64]) -> Kept:
+        """Return some of them."""
+        past = Past(**{name: values[rows] for name, values in vars(self.past).items()})
+        return Kept(self.users[rows], self.hidden[rows], past)
+
+    def and_those(self, others: Kept) -> Kept:
+        """Return these and others."""
+        past = Past(**{name: np.concatenate([own, vars(others.past)[name]]) for name, own in vars(self.past).items()})
+        return Kept(pl.concat([self.users, others.users]), np.concatenate([self.hidden, others.hidden]), past)
+
+
+@dataclass(frozen=True)
+class Memory:
+    """The folder of the states that one network made.
+
+    Attributes:
+        folder: is made where it does not exist.
+    """
+
+    folder: Path
+
+    def states(self, answers: Answers, log: EventLog, keys: pl.DataFrame) -> NDArray[np.float32]:
+        """Return what heads read of each key; what had to be read of the log for it is kept.
+
+        Args:
+            answers: whose network reads events.
+            log: is asked.
+            keys: of one moment.
+
+        Returns:
+            Shape (keys, state_width).
+
+        Raises:
+            ModelError: the folder holds states of another network, or something else.
+        """
+        network, body = answers.answerer.network, answers.design.body
+        if not isinstance(network, Network) or not isinstance(body, EventBody):
+            remedy = "Leave the states out, or ask a model of events."
+            raise ModelError("a language model is told the time in words: its states do not last", remedy=remedy)
+        (at,) = keys[c.AT].unique()
+        kept = self._read(answers)
+        signs = _signs(log, keys, at)
+        held = _places(signs, kept.users) if kept else np.full(len(signs), -1)
+        missing = np.flatnonzero(held < 0)
+        if len(missing):
+            made = _made(answers, log, keys[missing], signs[missing])
+            kept = _merged(kept, made) if kept else made
+            self._write(kept, answers)
+            held = _places(signs, kept.users)
+        assert kept is not None
+        own = kept.of(held)
+        moments = np.full(len(keys), np.datetime64(at, "us").astype(np.int64))
+        times = torch.from_numpy(clock(body.encoding, moments, own.past))
+        with torch.no_grad():
+            told = network.clock.cpu()(times).numpy()
+        return np.concatenate([own.hidden, told], axis=1)
+
+    def _read(self, answers: Answers) -> Kept | None:
+        if not self.folder.exists():
+            return None
+        facts = artifact.load(self.folder, kind=KIND)
+        if facts["network"] != _identity(answers):
+            remedy = "Give another folder: states last until the model is fitted again."
+            raise ModelError("these are the states of another model", where=str(self.folder), remedy=remedy)
+        arrays = {name: np.load(self.folder / f"{name}.npy") for name in ("hidden", *Past.__dataclass_fields__)}
+        return Kept(pl.read_parquet(self.folder / USERS), arrays.pop("hidden"), Past(**arrays))
+
+    def _write(self, kept: Kept, answers: Answers) -> None:
+        def write(draft: Path) -> None:
+            kept.users.write_parquet(draft / USERS)
+            for name, values in {"hidden": kept.hidden, **vars(kept.past)}.items():
+                np.save(draft / f"{name}.npy", values)
+
+        artifact.save(self.folder, kind=KIND, facts={"network": _identity(answers)}, write=write)
+
+
+def remembering(inputs: Inputs, folder: Path) -> Inputs:
+    """Return inputs whose networks keep their states in a folder; those of a panel, each in a folder of its own.
+
+    Raises:
+        ModelError: there is no network.
+    """
+    from valuecast.models.finetuned import Answers  # noqa: PLC0415 - it asks this file
+    from valuecast.models.panel import Panel, Part  # noqa: PLC0415 - it builds on what asks this file
+
+    if isinstance(inputs, Answers):
+        return replace(inputs, memory=Memory(folder))
+    parts = inputs.parts if isinstance(inputs, Panel) else {}
+    networks = {name: part for name, part in parts.items() if isinstance(part.inputs, Answers)}
+    if networks:
+        own = {name: Part(remembering(part.inputs, folder / name), part.models) for name, part in networks.items()}
+        return Panel({**parts, **own})
+    raise ModelError("this model has no network, so that it keeps no states", remedy="Leave the states out.")
+
+
+def _identity(answers: Answers) -> str:
+    return hashlib.sha256(json.dumps(answers.to_dict(), sort_keys=True).encode()).hexdigest()
+
+
+def _signs(log: EventLog, keys: pl.DataFrame, at: datetime) -> pl.DataFrame:
+    """Return what the events of each key's user before ``at`` are told by, in the order of the keys.
+
+    A row that was taken away, added or changed moves at least one of the three, but for one chance in 65,536.
+    """
+    events = asked(log, keys).before(at).events
+    digits = (events[c.ID].substr(place, 1).ascii_str().cast("int64") * 256**place for place in range(_DIGITS))
+    found = log.collect(
+        events.group_by(c.USER).aggregate(
+            lines=events.count(), latest=events[c.TIME].max(), sign=reduce(add, digits).sum().cast("int64")
+        )
+    )
+    return keys.select(c.USER).join(found, on=c.USER, how="left", maintain_order="left")
+
+
+def _places(signs: pl.DataFrame, users: pl.DataFrame) -> NDArray[np.int64]:
+    """Return the place of each user among those that are kept, -1 where its events are no longer the same."""
+    numbered = users.with_row_index("place")
+    joined = signs.join(numbered, on=[c.USER, *_SIGNS], how="left", maintain_order="left")
+    return joined["place"].cast(pl.Int64).fill_null(-1).to_numpy()
+
+
+def _made(answers: Answers, log: EventLog, keys: pl.DataFrame, signs: pl.DataFrame) -> Kept:
+    """Read the histories of some keys."""
+    from valuecast.models import finetuned  # noqa: PLC0415 - it asks this file
+
+    network = answers.answerer.network
+    histories = cast(EventHistories, answers.design.body.histories(asked(log, keys)))
+    hidden = np.empty((len(keys), network.hidden), dtype=np.float32)
+    for numbers, states in finetuned.read(network, histories.reading(keys, share=False)):
+        hidden[numbers] = states[:, : network.hidden].float().cpu().numpy()
+    return Kept(signs, hidden, histories.past(keys))
+
+
+def _merged(kept: Kept, made: Kept) -> Kept:
+    """Put new states in the place of those of the same users."""
+    others = np.flatnonzero(~kept.users[c.USER].is_in(made.users[c.USER].implode()).to_numpy())
+    return kept.of(others).and_those(made)
