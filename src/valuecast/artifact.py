@@ -7,6 +7,7 @@ files and carries a seal over itself, so damage is found when it is opened. No f
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -24,6 +25,7 @@ from valuecast.errors import ModelError, ValuecastError
 
 MANIFEST = "manifest.json"
 FORMAT = 2
+_TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT)
 _HASHED_UP_TO = 256 * 2**20  # larger files are checked by their size alone: hashing a log at each opening is not free
 
 Facts = dict[str, Any]
@@ -75,7 +77,8 @@ def save(folder: Path, *, kind: str, facts: Facts, write: Callable[[Path], None]
     """Write an artifact beside ``folder`` and move it there whole.
 
     Raises:
-        ModelError: ``folder`` holds something else than an artifact of this kind; it is left as it is.
+        ModelError: ``folder`` holds something else than an artifact of this kind; it is left as it is. Or another
+            process is writing there.
     """
     check_replaceable(folder, kind=kind)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -85,9 +88,15 @@ def save(folder: Path, *, kind: str, facts: Facts, write: Callable[[Path], None]
         write(draft)
         files = [str(path.relative_to(draft)) for path in draft.rglob("*") if path.is_file()]
         commit(draft, kind=kind, facts=facts, files=files)
-        if folder.exists():
-            shutil.rmtree(folder)
-        draft.rename(folder)
+        try:
+            if folder.exists():
+                shutil.rmtree(folder)
+            draft.rename(folder)
+        except OSError as error:
+            if error.errno not in _TAKEN:
+                raise
+            what = "another process has written to this folder at the same time"
+            raise ModelError(what, where=str(folder), remedy="Give each run a folder of its own.") from None
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import polars as pl
 
-from valuecast import __version__, moments
+from valuecast import __version__, artifact, moments
 from valuecast import columns as c
 from valuecast.config.recipe import Data, Recipe, SplitBy, read_recipe
 from valuecast.errors import ConfigError
@@ -68,8 +68,16 @@ def run(recipe: Recipe, *, out: Path, base: Path, command: str, say: Say, predic
         predict: whether to score users at the end, as the recipe says.
 
     Raises:
-        ValuecastError: something in the recipe or in the data is wrong; nothing half-done is kept as done.
+        ValuecastError: something in the recipe or in the data is wrong, or another run is at work in ``out``; nothing
+            half-done is kept as done.
     """
+    out.mkdir(parents=True, exist_ok=True)
+    used = ConfigError("another run is at work in this folder", where=str(out), remedy="Wait, or give another one.")
+    with artifact.locked(out, used=used):
+        return _run(recipe, out=out, base=base, command=command, say=say, predict=predict)
+
+
+def _run(recipe: Recipe, *, out: Path, base: Path, command: str, say: Say, predict: bool) -> Made:
     tasks = [parse(text) for text in recipe.tasks]
     workshop = Workshop(
         tuple(tasks), recipe.backbone, recipe.finetune, recipe.fusion, recipe.text, folder=out / "training"

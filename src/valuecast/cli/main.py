@@ -23,6 +23,13 @@ from valuecast.cli import recipes  # noqa: F401
 from valuecast.cli.app import app
 from valuecast.errors import ValuecastError
 
+_FULL = ("No space left on device", "Disk quota exceeded")
+"""What the system says, and every library that writes says after it."""
+_ROOM = (
+    "Make room where the output goes and for temporary files (TMPDIR), then give the same command: what was finished "
+    "is whole, and nothing else counts."
+)
+
 
 def main() -> None:
     """Run the command line; print an error that the user can mend as one message."""
@@ -30,10 +37,14 @@ def main() -> None:
         app()
     except ValuecastError as error:
         message = str(error)
-    except OSError as error:
-        if error.filename is None:  # not about a path: ours
+    except Exception as error:
+        place = error.filename if isinstance(error, OSError) else None
+        if any(sign in str(error) for sign in _FULL):
+            message = f"{place or 'a disk'}: no space left. {_ROOM}"
+        elif place is not None:
+            message = f"{place}: {error.strerror}. Check the path, and who may write there."  # type: ignore[attr-defined]
+        else:  # not about a path: ours
             raise
-        message = f"{error.filename}: {error.strerror}. Check the path, who may write there, and the space left."
     else:
         return
     typer.echo(f"valuecast: {message}", err=True)

@@ -19,6 +19,7 @@ import numpy as np
 import polars as pl
 import torch
 from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
 
 from valuecast import artifact
 from valuecast import columns as c
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 KIND: Final = "states"
 USERS: Final = "users.parquet"
+STATES: Final = "states.safetensors"
 _SIGNS: Final = ("lines", "latest", "sign")
 _DIGITS: Final = 4
 
@@ -117,14 +119,14 @@ class Memory:
         if facts["network"] != _identity(answers):
             remedy = "Give another folder: states last until the model is fitted again."
             raise ModelError("these are the states of another model", where=str(self.folder), remedy=remedy)
-        arrays = {name: np.load(self.folder / f"{name}.npy") for name in ("hidden", *Past.__dataclass_fields__)}
+        arrays = load_file(self.folder / STATES)
         return Kept(pl.read_parquet(self.folder / USERS), arrays.pop("hidden"), Past(**arrays))
 
     def _write(self, kept: Kept, answers: Answers) -> None:
         def write(draft: Path) -> None:
             kept.users.write_parquet(draft / USERS)
-            for name, values in {"hidden": kept.hidden, **vars(kept.past)}.items():
-                np.save(draft / f"{name}.npy", values)
+            arrays = {"hidden": kept.hidden, **vars(kept.past)}
+            save_file({name: np.ascontiguousarray(values) for name, values in arrays.items()}, draft / STATES)
 
         artifact.save(self.folder, kind=KIND, facts={"network": _identity(answers)}, write=write)
 

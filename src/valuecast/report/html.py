@@ -30,15 +30,17 @@ _WORDS = {
 
 
 def write_html(report: Report, path: str | Path, *, language: str = "en") -> None:
-    """Write a report as one HTML page.
+    """Write a report as one HTML page; the file appears whole or not at all.
 
     Raises:
         ConfigError: there is no such language, or the file cannot be written.
     """
     page = to_html(report, language=language)
+    draft = Path(path).with_name(f".{Path(path).name}")
     try:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        Path(path).write_text(page, encoding="utf-8", newline="\n")
+        draft.parent.mkdir(parents=True, exist_ok=True)
+        draft.write_text(page, encoding="utf-8", newline="\n")
+        draft.replace(path)
     except OSError as error:
         remedy = "Give the path of a file that may be written."
         raise ConfigError(f"cannot write the report: {error.strerror}", where=str(path), remedy=remedy) from None

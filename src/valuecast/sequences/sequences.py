@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import numpy as np
 import polars as pl
@@ -180,16 +181,18 @@ def _kept(folder: Path, encoding: Encoding, facts: artifact.Facts) -> bool:
 
 def _write(encoding: Encoding, log: EventLog, folder: Path) -> None:
     """Append the arrays part by part to ``.npy`` files."""
-    files = {name: _Growing(folder / f"{name}.npy", start) for name, start in _start(encoding).items()}
     users, book = [], _Book()
-    try:
+    with ExitStack() as stack:
+        files = {
+            name: stack.enter_context(_Growing(folder / f"{name}.npy", start))
+            for name, start in _start(encoding).items()
+        }
         for names, part in _parts(encoding, log, book):
             users.append(names)
             for name, file in files.items():
                 file.append(part[name])
-    finally:
         for file in files.values():
-            file.close()
+            file.end()
     _together(users).to_frame().write_parquet(folder / USERS)
     if encoding.told:
         book.texts.to_frame().write_parquet(folder / TEXTS)
@@ -226,10 +229,17 @@ class _Growing:
         self._file.write(np.ascontiguousarray(rows, self._like.dtype).data)
         self._rows += len(rows)
 
-    def close(self) -> None:
+    def end(self) -> None:
         self._file.seek(0)
         self._header()
-        self._file.close()
+        self._file.flush()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(OSError):  # of a disk that is full, which has been said; what was not ended does not count
+            self._file.close()
 
     def _header(self) -> None:
         described = np.lib.format.header_data_from_array_1_0(self._like)

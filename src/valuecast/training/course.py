@@ -39,7 +39,7 @@ from valuecast.training.calibrate import Judged, Scored, calibrated
 from valuecast.training.fitted import Fitted
 from valuecast.training.loop import History, train
 from valuecast.training.pace import watched
-from valuecast.training.processes import apart
+from valuecast.training.processes import processes
 from valuecast.training.stages import Stage, TaskRows, rounds_for
 from valuecast.training.supervised import Asked, FrozenFeed, Learner, ReadFeed, feed
 from valuecast.training.tables import Tables
@@ -111,7 +111,8 @@ def prepare(base: Foundation, tasks: Sequence[Task], log: EventLog, **options: U
     rounds = rounds_for(base, tasks, log, split, tables=tables)
     base = base.at_shop(log.before(rounds[-1].known))
     say(f"{name}: labels and histories")
-    histories = base.body.histories(log, encode=tables.sequences, folder=folder and apart(folder / "sequences"))
+    with processes().main_process_first():  # the others find what the first has written
+        histories = base.body.histories(log, encode=tables.sequences, folder=folder and folder / "sequences")
     parts = tuple(TaskRows.of(task, log, split, tables=tables, settings=settings) for task in tasks)
     beside = Beside.of(fusion, parts, log, rounds, tables=tables) if fusion else None
     seed = options.get("seed", 0)

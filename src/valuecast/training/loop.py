@@ -20,6 +20,7 @@ from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.utils import gather_object, set_seed
 from torch import Tensor, nn
 
+from valuecast import artifact
 from valuecast.config.learning import Optimisation
 from valuecast.errors import ConfigError, FitError
 from valuecast.training.checkpoint import Checkpoint, copied, identity, random_state, set_random_state
@@ -96,22 +97,27 @@ def train(
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
     chance = random_state()
+    used = ConfigError("another run is at work in this folder", where=str(folder), remedy="Wait, or give another one.")
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
     try:
-        return _Run(
-            learner,
-            feed=feed,
-            judge=judge,
-            halved=halved,
-            settings=settings,
-            seed=seed,
-            groups=groups,
-            accelerator=accelerator,
-            folder=folder,
-            data=data,
-            name=name,
-            progress=progress,
-            watch=watch,
-        ).go()
+        # The first process holds the folder for all of them.
+        with artifact.locked(folder, used=used) if folder and accelerator.is_main_process else nullcontext():
+            return _Run(
+                learner,
+                feed=feed,
+                judge=judge,
+                halved=halved,
+                settings=settings,
+                seed=seed,
+                groups=groups,
+                accelerator=accelerator,
+                folder=folder,
+                data=data,
+                name=name,
+                progress=progress,
+                watch=watch,
+            ).go()
     except RuntimeError as error:
         if accelerator.num_processes == 1 or not any(sign in str(error) for sign in _GONE):
             raise

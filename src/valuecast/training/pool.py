@@ -11,7 +11,6 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-from accelerate import PartialState
 from torch import Tensor
 
 from valuecast import moments
@@ -32,7 +31,7 @@ from valuecast.training.feed import Feed, Mixed
 from valuecast.training.histories import Histories, following
 from valuecast.training.history import History
 from valuecast.training.objectives import Learner, frequency
-from valuecast.training.processes import apart
+from valuecast.training.processes import processes
 
 NAME: Final = "pretraining"
 JUDGED: Final = 500_000
@@ -67,7 +66,7 @@ class Share:
         """Read the histories of a log, in ``folder`` if there is one; see ``pretrain``."""
         span, judged = log.span, judged_from(log, settings)
         with processes().main_process_first():  # the others find what the first has written
-            sequences = encode(encoding, log, folder=folder and apart(folder))
+            sequences = encode(encoding, log, folder=folder)
             texts = TextVectors.of(sequences, progress=progress)
         feed = Histories(
             sequences,
@@ -287,11 +286,6 @@ def learned(logs: Sequence[EventLog], settings: Pretraining, *, common: bool) ->
 def judged_from(log: EventLog, settings: Pretraining) -> datetime:
     """Return the moment from which on events are for validation."""
     return log.span.until - settings.validation * (log.span.until - log.span.start)
-
-
-def processes() -> PartialState:
-    """Return who shares the work; not told so, accelerate takes no notice of ``torchrun`` on CPUs."""
-    return PartialState(cpu=not torch.accelerator.is_available())
 
 
 def _mixed(feeds: Sequence[Feed], seed: int) -> Feed:

@@ -15,7 +15,8 @@ from valuecast.models.backbone import Backbone
 from valuecast.models.network import Network, layers
 from valuecast.models.seen import Seen
 from valuecast.training.loop import train
-from valuecast.training.pool import NAME, Pool, judged_from, learned, processes
+from valuecast.training.pool import NAME, Pool, judged_from, learned
+from valuecast.training.processes import processes
 
 Progress = Callable[[str], None]
 

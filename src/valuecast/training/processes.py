@@ -5,10 +5,18 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import torch
+from accelerate import PartialState
+
 
 def rank() -> int:
     """Return the number of this process, 0 for the one that writes, and where there is but one."""
     return int(os.environ.get("RANK", "0"))
+
+
+def processes() -> PartialState:
+    """Return who shares the work; not told so, accelerate takes no notice of ``torchrun`` on CPUs."""
+    return PartialState(cpu=not torch.accelerator.is_available())
 
 
 def apart(folder: Path) -> Path:
