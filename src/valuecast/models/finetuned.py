@@ -228,7 +228,7 @@ class Answers:
         ordered = keys.select(c.KEY).sort(c.AT, c.USER)
         beside = None if features is None else matrix(features)
         if self.memory is not None:
-            return self._answered(ordered, self.memory.states(self, log, ordered), beside)
+            return self.of_states(ordered, self.memory.states(self, log, ordered), beside)
         return answers(self.answerer, self.design.body.histories(asked(log, ordered)), ordered, beside=beside)
 
     def material(self, log: EventLog, keys: pl.DataFrame) -> pl.DataFrame:
@@ -255,14 +255,20 @@ class Answers:
             if self.design.features:
                 names = (each.name for each in self.design.features.features.features)
                 beside = matrix(part.select(c.USER, c.AT, *names))
-            parts.append(self._answered(part.select(c.KEY), states, beside))
+            parts.append(self.of_states(part.select(c.KEY), states, beside))
         return pl.concat(parts)
 
     @torch.no_grad()
-    def _answered(
+    def of_states(
         self, keys: pl.DataFrame, states: NDArray[np.float32], beside: NDArray[np.float32] | None
     ) -> pl.DataFrame:
-        """Return ``user, at`` of ``keys`` and the raw scores that heads make of states."""
+        """Return ``user, at`` of ``keys`` and the raw scores that heads make of states.
+
+        Args:
+            keys: whose states they are.
+            states: shape (keys, state_width).
+            beside: the features of each key, where heads read them; shape (keys, K).
+        """
         answerer = self.answerer.to(place()).eval()
         found: dict[str, NDArray[np.float64]] = {}
         for first in range(0, len(keys), BATCH_EVENTS):

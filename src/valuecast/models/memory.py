@@ -30,6 +30,7 @@ from valuecast.models.inputs import Inputs
 from valuecast.models.network import Network
 from valuecast.models.reading import EventBody, EventHistories
 from valuecast.sequences.clock import Past, clock
+from valuecast.sequences.encoding import Encoding
 
 if TYPE_CHECKING:
     from valuecast.models.finetuned import Answers
@@ -59,6 +60,14 @@ class Kept:
         """Return some of them."""
         past = Past(**{name: values[rows] for name, values in vars(self.past).items()})
         return Kept(self.users[rows], self.hidden[rows], past)
+
+    def at(self, at: datetime, network: Network, encoding: Encoding) -> NDArray[np.float32]:
+        """Return what heads read at a moment: the states, and the clock; shape (U, state_width)."""
+        moments = np.full(len(self.users), np.datetime64(at, "us").astype(np.int64))
+        times = torch.from_numpy(clock(encoding, moments, self.past))
+        with torch.no_grad():
+            told = network.clock.cpu()(times).numpy()
+        return np.concatenate([self.hidden, told], axis=1)
 
     def and_those(self, others: Kept) -> Kept:
         """Return these and others."""
@@ -95,7 +104,7 @@ class Memory:
             remedy = "Leave the states out, or ask a model of events."
             raise ModelError("a language model is told the time in words: its states do not last", remedy=remedy)
         (at,) = keys[c.AT].unique()
-        kept = self._read(answers)
+        kept = self.read(answers)
         signs = _signs(log, keys, at)
         held = _places(signs, kept.users) if kept else np.full(len(signs), -1)
         missing = np.flatnonzero(held < 0)
@@ -105,14 +114,14 @@ class Memory:
             self._write(kept, answers)
             held = _places(signs, kept.users)
         assert kept is not None
-        own = kept.of(held)
-        moments = np.full(len(keys), np.datetime64(at, "us").astype(np.int64))
-        times = torch.from_numpy(clock(body.encoding, moments, own.past))
-        with torch.no_grad():
-            told = network.clock.cpu()(times).numpy()
-        return np.concatenate([own.hidden, told], axis=1)
+        return kept.of(held).at(at, network, body.encoding)
 
-    def _read(self, answers: Answers) -> Kept | None:
+    def read(self, answers: Answers) -> Kept | None:
+        """Return all states that are kept; None where there are none.
+
+        Raises:
+            ModelError: they are of another network, or the folder holds something else.
+        """
         if not self.folder.exists():
             return None
         facts = artifact.load(self.folder, kind=KIND)
