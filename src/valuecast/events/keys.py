@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import ibis
@@ -13,6 +15,7 @@ from valuecast import columns as c
 from valuecast import moments
 from valuecast.errors import LogError
 from valuecast.events.log import EventLog
+from valuecast.events.schema import BUCKETS
 
 
 def read_keys(log: EventLog, keys: Any) -> pl.DataFrame:
@@ -47,3 +50,31 @@ def asked(log: EventLog, keys: pl.DataFrame) -> EventLog:
     """Return a log with the events of the users of some keys alone: those of the others need not be looked at."""
     users = ibis.memtable(keys.select(pl.col(c.USER).unique(maintain_order=True)))
     return replace(log, events=log.events.semi_join(users, c.USER))
+
+
+def passes(log: EventLog, keys: pl.DataFrame, *, at_once: int) -> Iterator[tuple[EventLog, pl.DataFrame]]:
+    """Split work into parts, so that memory is bounded however many keys there are.
+
+    Args:
+        log: is asked.
+        keys: ``user, at``; those of one user stay together.
+        at_once: about how many of them a part has. There are at most ``BUCKETS`` parts.
+
+    Yields:
+        The log of the users of a part, which on disk lie together, and their keys in their order.
+    """
+    theirs = asked(log, keys)
+    parts = min(BUCKETS, -(-len(keys) // at_once))
+    if parts <= 1:
+        yield theirs, keys
+        return
+    buckets = log.collect(theirs.events.select(c.USER, c.BUCKET).distinct())
+    placed = keys.join(buckets, on=c.USER, how="left", maintain_order="left").with_columns(
+        pl.col(c.BUCKET).fill_null(0)
+    )
+    edges = [BUCKETS * i // parts for i in range(parts + 1)]
+    for first, end in pairwise(edges):
+        part = placed.filter(pl.col(c.BUCKET).is_between(first, end - 1)).drop(c.BUCKET)
+        if not part.is_empty():
+            within = log.events.filter(log.events[c.BUCKET].between(first, end - 1))
+            yield asked(replace(log, events=within), part), part

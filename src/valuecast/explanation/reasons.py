@@ -9,6 +9,7 @@ import polars as pl
 
 from valuecast import columns as c
 from valuecast.errors import ConfigError
+from valuecast.events.keys import passes
 from valuecast.events.log import EventLog
 from valuecast.explanation import facts
 from valuecast.explanation.effects import Effects, effects
@@ -50,10 +51,10 @@ def predict(predictor: Predictor, log: EventLog, *, at: Moment, reasons: int, se
     keys = predictor.allowed(eligible(predictor.task, known, [when]), when)
     compared = typical(predictor, log, when, references=REFERENCES, seed=seed)
     found = []
-    for part in keys.iter_slices(USERS_AT_ONCE):
-        material = predictor.inputs.material(known, part)
+    for theirs, part in passes(known, keys, at_once=USERS_AT_ONCE):
+        material = predictor.inputs.material(theirs, part)
         scores = predictor.answered(predictor.inputs.made(material))
-        said = facts.facts(material, known, when)
+        said = facts.facts(material, theirs, when)
         why = effects(predictor, material, compared, seed=seed)
         users = material[c.USER].to_list()
         for target in predictor.heads:

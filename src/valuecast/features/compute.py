@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
-from itertools import pairwise
 from typing import Any, Final
 
 import ibis
@@ -16,9 +15,9 @@ from numpy.typing import NDArray
 from valuecast import columns as c
 from valuecast.errors import LogError
 from valuecast.events.attributes import attributed, described
-from valuecast.events.keys import asked, read_keys
+from valuecast.events.keys import passes, read_keys
 from valuecast.events.log import EventLog
-from valuecast.events.schema import BUCKETS, Kind
+from valuecast.events.schema import Kind
 from valuecast.features import families, measures
 from valuecast.features import keys as key_tables
 from valuecast.features.catalogue import FeatureSet, Vocabulary
@@ -34,7 +33,7 @@ CODES: Final = 64
 MIN_SHARE: Final = 0.01
 """A value in less than this share of the rows gets neither a feature nor a code: a name is not a category."""
 KEYS_PER_PASS: Final = 50_000
-"""Keys are worked on by user bucket in so many passes that about this many are in the engine at once."""
+"""Keys are worked on in so many passes that about this many are in the engine at once."""
 
 
 def learn(log: EventLog, *, windows: Sequence[int] = WINDOWS, top: int = 8) -> FeatureSet:
@@ -117,8 +116,8 @@ def stream(spec: FeatureSet, log: EventLog, keys: Any) -> Iterator[pl.DataFrame]
     spec.check(log)
     rows = read_keys(log, keys).sort(c.AT, c.USER)
     wanted = [column.value.cast(pl.Float64).alias(column.feature.name) for column in families.columns(spec)]
-    for events, part in _passes(asked(log, rows), rows):
-        yield _measured(spec, log, events, part).select(*c.KEY, *wanted)
+    for known, part in passes(log, rows, at_once=KEYS_PER_PASS):
+        yield _measured(spec, log, known.events, part).select(*c.KEY, *wanted)
 
 
 def _measured(spec: FeatureSet, log: EventLog, events: ir.Table, rows: pl.DataFrame) -> pl.DataFrame:
@@ -173,22 +172,6 @@ def _windows(spec: FeatureSet, names: Sequence[str], laid: FloatArray) -> dict[s
     return {
         f"{name}@{window.key}": totals[i, j] for i, window in enumerate(spec.nested) for j, name in enumerate(names)
     }
-
-
-def _passes(log: EventLog, rows: pl.DataFrame) -> Iterator[tuple[ir.Table, pl.DataFrame]]:
-    """Split the work by user bucket, so that memory is bounded however many keys there are."""
-    events = log.events
-    passes = min(BUCKETS, -(-len(rows) // KEYS_PER_PASS))
-    if passes <= 1:
-        yield events, rows
-        return
-    buckets = log.collect(events.select(c.USER, c.BUCKET).distinct())
-    placed = rows.join(buckets, on=c.USER, how="left").with_columns(pl.col(c.BUCKET).fill_null(0))
-    edges = [BUCKETS * i // passes for i in range(passes + 1)]
-    for first, end in pairwise(edges):
-        part = placed.filter(pl.col(c.BUCKET).is_between(first, end - 1)).drop(c.BUCKET)
-        if not part.is_empty():
-            yield events.filter(events[c.BUCKET].between(first, end - 1)), part
 
 
 def _event_types(log: EventLog) -> tuple[str, ...]:

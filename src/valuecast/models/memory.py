@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import reduce
 from operator import add
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, Self, cast
 
 import numpy as np
 import polars as pl
@@ -75,18 +76,27 @@ class Kept:
         return Kept(pl.concat([self.users, others.users]), np.concatenate([self.hidden, others.hidden]), past)
 
 
-@dataclass(frozen=True)
 class Memory:
-    """The folder of the states that one network made.
+    """The states that one network made: read from a folder, and written back, with those that are new, in the end.
 
     Attributes:
         folder: is made where it does not exist.
     """
 
-    folder: Path
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._kept: Kept | None = None
+        self._new: str | None = None  # of which network, once there are new ones
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._kept is not None and self._new is not None and kind is None:
+            self._write(self._kept, self._new)
 
     def states(self, answers: Answers, log: EventLog, keys: pl.DataFrame) -> NDArray[np.float32]:
-        """Return what heads read of each key; what had to be read of the log for it is kept.
+        """Return what heads read of each key; what has to be read of the log for it will be kept.
 
         Args:
             answers: whose network reads events.
@@ -104,16 +114,17 @@ class Memory:
             remedy = "Leave the states out, or ask a model of events."
             raise ModelError("a language model is told the time in words: its states do not last", remedy=remedy)
         (at,) = keys[c.AT].unique()
-        kept = self.read(answers)
+        kept = self._kept or self.read(answers)
         signs = _signs(log, keys, at)
         held = _places(signs, kept.users) if kept else np.full(len(signs), -1)
         missing = np.flatnonzero(held < 0)
         if len(missing):
             made = _made(answers, log, keys[missing], signs[missing])
             kept = _merged(kept, made) if kept else made
-            self._write(kept, answers)
+            self._new = _identity(answers)
             held = _places(signs, kept.users)
         assert kept is not None
+        self._kept = kept
         return kept.of(held).at(at, network, body.encoding)
 
     def read(self, answers: Answers) -> Kept | None:
@@ -131,17 +142,22 @@ class Memory:
         arrays = load_file(self.folder / STATES)
         return Kept(pl.read_parquet(self.folder / USERS), arrays.pop("hidden"), Past(**arrays))
 
-    def _write(self, kept: Kept, answers: Answers) -> None:
+    def _write(self, kept: Kept, network: str) -> None:
         def write(draft: Path) -> None:
             kept.users.write_parquet(draft / USERS)
             arrays = {"hidden": kept.hidden, **vars(kept.past)}
             save_file({name: np.ascontiguousarray(values) for name, values in arrays.items()}, draft / STATES)
 
-        artifact.save(self.folder, kind=KIND, facts={"network": _identity(answers)}, write=write)
+        artifact.save(self.folder, kind=KIND, facts={"network": network}, write=write)
 
 
-def remembering(inputs: Inputs, folder: Path) -> Inputs:
+def remembering(inputs: Inputs, folder: Path, stack: ExitStack) -> Inputs:
     """Return inputs whose networks keep their states in a folder; those of a panel, each in a folder of its own.
+
+    Args:
+        inputs: of a predictor.
+        folder: for the states.
+        stack: at its end they are written, unless something went wrong.
 
     Raises:
         ModelError: there is no network.
@@ -150,11 +166,13 @@ def remembering(inputs: Inputs, folder: Path) -> Inputs:
     from valuecast.models.panel import Panel, Part  # noqa: PLC0415 - it builds on what asks this file
 
     if isinstance(inputs, Answers):
-        return replace(inputs, memory=Memory(folder))
+        return replace(inputs, memory=stack.enter_context(Memory(folder)))
     parts = inputs.parts if isinstance(inputs, Panel) else {}
     networks = {name: part for name, part in parts.items() if isinstance(part.inputs, Answers)}
     if networks:
-        own = {name: Part(remembering(part.inputs, folder / name), part.models) for name, part in networks.items()}
+        own = {
+            name: Part(remembering(part.inputs, folder / name, stack), part.models) for name, part in networks.items()
+        }
         return Panel({**parts, **own})
     raise ModelError("this model has no network, so that it keeps no states", remedy="Leave the states out.")
 

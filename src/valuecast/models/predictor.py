@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +16,7 @@ import polars as pl
 from valuecast import artifact, moments
 from valuecast import columns as c
 from valuecast.errors import ModelError
+from valuecast.events.keys import passes
 from valuecast.events.log import EventLog
 from valuecast.models import inputs as inputs_module
 from valuecast.models import registry
@@ -31,6 +33,8 @@ from valuecast.tasks.splits import Split, TimeSplit, UserSplit
 
 KIND: Final = "predictor"
 RAW: Final = "raw"
+USERS_AT_ONCE: Final = 100_000
+"""The base is scored in parts of about so many users: what models read of all need not fit in memory."""
 TIERS: Final = ("low", "medium", "high")
 TIER_QUANTILES: Final = (0.5, 0.8)
 """A score in the top fifth of the held-out scores at fitting is ``high``, in the lower half ``low``."""
@@ -148,7 +152,6 @@ class Predictor:
     ) -> pl.DataFrame:
         """``predict``, and the raw score that ranking metrics use in the column ``raw``."""
         at = log.asked(at)
-        inputs = self.inputs if states is None else self._remembering(Path(states))
         if log.engine == "spark":
             if states is not None:
                 remedy = "Leave the states out, or ask the log on DuckDB."
@@ -158,13 +161,17 @@ class Predictor:
         if users is not None:
             keys = keys.filter(pl.col(c.USER).is_in(list(users)))
         keys = self.allowed(keys, at)
-        return self.answered(inputs.table(log.before(at), keys))
+        with ExitStack() as stack:
+            inputs = self.inputs if states is None else self._remembering(Path(states), stack)
+            parts = passes(log.before(at), keys, at_once=USERS_AT_ONCE)
+            found = pl.concat([self.answered(inputs.table(known, part)) for known, part in parts])
+        return self._ordered(found)
 
-    def _remembering(self, folder: Path) -> Inputs:
+    def _remembering(self, folder: Path, stack: ExitStack) -> Inputs:
         require("a model that keeps states")
         from valuecast.models import memory  # noqa: PLC0415 - an extra, and slow to import
 
-        return memory.remembering(self.inputs, folder)
+        return memory.remembering(self.inputs, folder, stack)
 
     def _from_executors(self, log: EventLog, at: datetime, users: Sequence[str] | None) -> pl.DataFrame:
         from valuecast.events import spark  # noqa: PLC0415 - an extra, and slow to import
@@ -173,6 +180,9 @@ class Predictor:
         found = spark.collect(executors.raw(self, log, at, users=users))
         if found.is_empty():
             raise nobody(self.task, log, [at])
+        return self._ordered(found)
+
+    def _ordered(self, found: pl.DataFrame) -> pl.DataFrame:
         targets = pl.Enum(list(self.heads))
         return found.sort(pl.col(c.TARGET).cast(targets), c.AT, c.USER)
 

@@ -1,0 +1,41 @@
+"""Keys in passes: every key once, with all events of its user, however many passes there are."""
+
+from __future__ import annotations
+
+import polars as pl
+import pytest
+
+from tests.logs import shop
+from valuecast.events.keys import asked, passes
+from valuecast.events.log import EventLog
+
+
+@pytest.fixture(scope="module")
+def log() -> EventLog:
+    return shop(150, 200)
+
+
+def keys_of(log: EventLog, moments: int = 2) -> pl.DataFrame:
+    users = log.collect(log.events.select("user").distinct().order_by("user"))
+    times = pl.DataFrame({"at": [log.span.until] * moments}, schema={"at": pl.Datetime("us")})
+    return pl.concat([users, pl.DataFrame({"user": ["nobody"]})]).join(times, how="cross")
+
+
+@pytest.mark.parametrize("at_once", [1, 10, 77, 1_000])
+def test_every_key_is_in_one_pass_with_the_events_of_its_user(log: EventLog, at_once: int) -> None:
+    keys = keys_of(log)
+    found = list(passes(log, keys, at_once=at_once))
+    assert pl.concat([part for _, part in found]).sort("user").equals(keys.sort("user"))
+    assert len(found) == 1 if at_once >= len(keys) else len(found) > 1
+    for known, part in found:
+        own = asked(log, part)
+        assert known.collect(known.events).sort("id").equals(own.collect(own.events).sort("id"))
+        assert known.count_users() == part.filter(pl.col("user") != "nobody")["user"].n_unique()
+
+
+def test_a_log_of_some_users_holds_theirs_alone(log: EventLog) -> None:
+    users = keys_of(log)["user"].unique().sort().to_list()[:3]
+    known = asked(log, pl.DataFrame({"user": users}))
+    events = log.collect(log.events)
+    assert known.collect(known.events).sort("id").equals(events.filter(pl.col("user").is_in(users)).sort("id"))
+    assert (known.span, known.schema) == (log.span, log.schema)
