@@ -13,7 +13,8 @@ import ibis.expr.types as ir
 import polars as pl
 
 from valuecast import columns as c
-from valuecast.events.log import EventLog
+from valuecast.events.carried import Carried
+from valuecast.events.log import EventLog, SideTable
 from valuecast.explanation.shapley import FloatArray
 from valuecast.models.predictor import Predictor
 
@@ -28,7 +29,7 @@ def past(log: EventLog, users: Sequence[str], at: datetime) -> pl.DataFrame:
 def rewritten(
     log: EventLog, events: pl.DataFrame, profiles: Mapping[str, str], *, until: datetime
 ) -> Iterator[EventLog]:
-    """Give a log of variants, on the engine of a log, as long as it is asked.
+    """Give a log of variants as long as it is asked: on the engine of a log, or in this process where that is Spark.
 
     Args:
         log: whose items, and whose users' attributes, are theirs too.
@@ -40,16 +41,30 @@ def rewritten(
         pl.concat_str(c.ID, pl.lit("@"), c.USER).alias(c.ID), pl.lit(0, dtype=pl.Int16).alias(c.BUCKET)
     )
     span = replace(log.span, until=until, stated=True)
+    if log.engine == "spark":
+        tables = {"events": told}
+        if log.items is not None:
+            named = log.items.table[log.items.key].isin(told[c.ITEM].drop_nulls().unique().to_list())
+            tables["items"] = log.collect(log.items.table.filter(named))
+        if log.users is not None:
+            tables["users"] = _profiles(log, log.users, profiles)
+        yield replace(Carried.of(log), span=span).log({name: rows.to_arrow() for name, rows in tables.items()})
+        return
     with _table(log, log.events.schema(), told) as table:
         if log.users is None:
             yield replace(log, events=table, span=span)
             return
         side = log.users
-        wanted = side.table.filter(side.table[side.key].isin(sorted(set(profiles.values()))))
-        renamed = pl.DataFrame({"_variant": list(profiles), side.key: list(profiles.values())})
-        rows = renamed.join(log.collect(wanted), on=side.key, how="inner").drop(side.key)
-        with _table(log, side.table.schema(), rows.rename({"_variant": side.key})) as users:
+        with _table(log, side.table.schema(), _profiles(log, side, profiles)) as users:
             yield replace(log, events=table, users=replace(side, table=users), span=span)
+
+
+def _profiles(log: EventLog, side: SideTable, profiles: Mapping[str, str]) -> pl.DataFrame:
+    """Return the rows of a side table under the names of those who have them."""
+    wanted = side.table.filter(side.table[side.key].isin(sorted(set(profiles.values()))))
+    renamed = pl.DataFrame({"_variant": list(profiles), side.key: list(profiles.values())})
+    rows = renamed.join(log.collect(wanted), on=side.key, how="inner").drop(side.key)
+    return rows.rename({"_variant": side.key}).select(side.table.columns)
 
 
 @contextmanager
