@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-from accelerate import PartialState
+if TYPE_CHECKING:
+    from accelerate import PartialState
 
 
 def rank() -> int:
@@ -16,6 +17,9 @@ def rank() -> int:
 
 def processes() -> PartialState:
     """Return who shares the work; not told so, accelerate takes no notice of ``torchrun`` on CPUs."""
+    import torch  # noqa: PLC0415 - the command line asks this file which process it is, and starts without torch
+    from accelerate import PartialState  # noqa: PLC0415
+
     return PartialState(cpu=not torch.accelerator.is_available())
 
 
