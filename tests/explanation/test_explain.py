@@ -15,6 +15,10 @@ from valuecast.explanation.explain import explain
 from valuecast.models.drivers import DRIVERS, SILENCE
 from valuecast.report.html import to_fragment
 from valuecast.report.terminal import to_text
+from valuecast.tasks import churn
+from valuecast.tasks.labels import eligible
+from valuecast.tasks.splits import UserSplit
+from valuecast.training.fit import fit
 
 
 def test_three_sentences_carry_the_facts_in_both_languages() -> None:
@@ -100,3 +104,14 @@ def test_every_driver_can_be_told_of_a_user_of_whom_nothing_is_known() -> None:
         told = facts.told(code, {}, AT)
         assert told.en
         assert told.zh
+
+
+def test_a_user_whose_answer_the_model_has_learned() -> None:
+    split = UserSplit(at=AT)
+    model = fit("mean_rate", churn(30, active=90), log(), split=split)
+    asked = eligible(model.task, log().before(AT), [AT])["user"]
+    learned = next(user for user in asked if not split.holds(user))
+    with pytest.raises(TaskError, match=f"has learned what user '{learned}' did"):
+        explain(model, log(), user=learned, at=AT)
+    held = model.predict(log(), at=AT)["user"][0]
+    assert explain(model, log(), user=held, at=AT).user == held
