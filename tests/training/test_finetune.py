@@ -18,7 +18,7 @@ from tests.models.contract import events_of, like
 from tests.networks import FINETUNING, QUICK, pretrained, untrained
 from valuecast import moments
 from valuecast.config.learning import Finetuning, HeadKind, Optimisation, Trunk
-from valuecast.errors import FitError, ModelError, TaskError
+from valuecast.errors import ConfigError, FitError, ModelError, TaskError
 from valuecast.events.log import EventLog
 from valuecast.models.backbone import Backbone
 from valuecast.models.finetuned import Answerer, Answers, answers
@@ -264,6 +264,9 @@ def test_what_does_not_go_together_is_refused(log: EventLog, base: Backbone) -> 
             prepare(base, [value(30)], log, settings=Finetuning(head=head))  # type: ignore[arg-type]
     with pytest.raises(TaskError, match="too long for a log"):
         prepare(base, [churn(365)], log)
+    spread = Finetuning(replace(QUICK, sharding=True))
+    with pytest.raises(ConfigError, match="AdaLoRA ranks weights by their whole gradients"):
+        prepare(base, [churn(30)], log, method="adalora", settings=spread)
 
 
 def test_nothing_from_a_rounds_moment_on_reaches_its_waits(

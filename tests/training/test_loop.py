@@ -304,7 +304,8 @@ def share() -> None:
     learner = Cut(int(os.environ.get(f"CUT_{rank}", "0")), killed="KILL" in os.environ)
     if rank == 1:
         nn.init.zeros_(learner.net[0].weight)  # type: ignore[arg-type]  # they start from the weights of the first
-    history = train(learner, feed, settings=STEPS, judge=Toys(2, seed=1), folder=folder, progress=told.append)
+    settings = replace(STEPS, sharding="SHARDED" in os.environ)
+    history = train(learner, feed, settings=settings, judge=Toys(2, seed=1), folder=folder, progress=told.append)
     said = {**numbers(learner, history), "told": len(told), "loaded": feed.loaded}
     (folder / f"{rank}.json").write_text(json.dumps(said))
 
@@ -331,6 +332,21 @@ def test_processes_share_the_work_and_change_nothing(tmp_path: Path) -> None:
     assert both == [[0, 0], [1, 0], [2, 0]]  # three steps have six batches, of which there are five
     learner = Toy()
     alone = numbers(learner, train(learner, Toys(), settings=STEPS, judge=Toys(2, seed=1)))
+    np.testing.assert_allclose(first["curve"], alone["curve"], rtol=1e-5)
+    for one, other in zip(first["weights"], alone["weights"], strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_a_network_that_is_spread_over_processes_learns_the_same(tmp_path: Path) -> None:
+    learner = Toy()
+    alone = numbers(learner, train(learner, Toys(), settings=STEPS, judge=Toys(2, seed=1)))
+    cut = shared(tmp_path / "spread", SHARDED="1", CUT_0="7")
+    assert "CutError" in cut.stderr
+    done = shared(tmp_path / "spread", SHARDED="1")
+    assert done.returncode == 0, done.stderr
+    first, second = (said_by(tmp_path / "spread", rank) for rank in (0, 1))
+    assert (first["curve"], first["weights"]) == (second["curve"], second["weights"])
     np.testing.assert_allclose(first["curve"], alone["curve"], rtol=1e-5)
     for one, other in zip(first["weights"], alone["weights"], strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)

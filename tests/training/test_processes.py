@@ -25,7 +25,7 @@ from valuecast.training.pretrain import pretrain
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
-STEPS = replace(QUICK, step_batches=2)
+STEPS = replace(QUICK, step_batches=2, sharding="SHARDED" in os.environ)
 TASK, SPLIT = churn(days=20), TimeSplit(every=30, rounds=1)
 
 
@@ -48,14 +48,15 @@ def share() -> None:
     (folder / f"{os.environ['RANK']}.json").write_text(json.dumps(curves(folder)))
 
 
-def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
+@pytest.mark.parametrize("sharded", [{}, {"SHARDED": "1"}], ids=["whole", "sharded"])
+def test_two_processes_learn_what_one_does(tmp_path: Path, sharded: dict[str, str]) -> None:
     folder = tmp_path / "two"
     folder.mkdir()
     script = tmp_path / "script.py"
     script.write_text(f"from {__name__} import share; share()")
     launch = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script))
     path = os.pathsep.join([str(ROOT), *sys.path])
-    environment = {**os.environ, "PYTHONPATH": path, "FOLDER": str(folder), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": path, "FOLDER": str(folder), "OMP_NUM_THREADS": "1", **sharded}
     done = subprocess.run([sys.executable, *launch], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     first, second = (json.loads((folder / f"{rank}.json").read_text()) for rank in (0, 1))

@@ -82,6 +82,8 @@ class Optimisation:
         patience: epochs without improvement on validation after which training stops.
         batch_events: events in a batch, padding included.
         step_batches: batches that each step learns from, over all processes; with none given, one for each process.
+        sharding: whether each process holds a share of the weights, of their gradients and of the optimiser's state, in
+            place of all of them: for networks that a device has no room for.
         precision: ``auto`` is bf16 where the hardware has it, else fp32.
         tracker: ``tensorboard``, another tracker of accelerate by its name, or ``none``.
         checkpoint_steps: steps between checkpoints, where there is a folder for them.
@@ -101,6 +103,7 @@ class Optimisation:
     patience: int = 2
     batch_events: int = 1_024
     step_batches: int | None = None
+    sharding: bool = False
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     tracker: str = "tensorboard"
     checkpoint_steps: int = 200

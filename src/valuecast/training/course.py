@@ -106,6 +106,9 @@ def prepare(base: Foundation, tasks: Sequence[Task], log: EventLog, **options: U
     folder, say = options.get("folder"), options.get("progress", _silent)
     if objection := adapters.objection(method, base.network.trunk.family):
         raise FitError(objection, where=f"method '{method}'", remedy="Choose another method, or another trunk.")
+    if method == "adalora" and settings.optimisation.sharding:
+        what, remedy = "AdaLoRA ranks weights by their whole gradients", "Choose another method, or leave it out."
+        raise ConfigError(what, where="sharding", remedy=remedy)
     if len({task.name for task in tasks}) < len(tasks):
         raise TaskError("two tasks have one name", where="tasks of one trunk", remedy="Give each a name of its own.")
     rounds = rounds_for(base, tasks, log, split, tables=tables)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Sequence
-from contextlib import closing, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,12 @@ import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.utils import gather_object, set_seed
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 
 from valuecast import artifact
 from valuecast.config.learning import Optimisation
 from valuecast.errors import ConfigError, FitError
+from valuecast.training import sharding
 from valuecast.training.checkpoint import Checkpoint, copied, identity, random_state, set_random_state
 from valuecast.training.feed import Feed, Loaded, ahead
 from valuecast.training.history import Epoch, History, State
@@ -176,15 +178,19 @@ class _Run:
         progress: Progress | None,
         watch: Callable[[int], None] | None,
     ) -> None:
-        self.learner, self.feed, self.judge, self.settings, self.seed = learner, feed, judge, settings, seed
+        self.feed, self.judge, self.settings, self.seed = feed, judge, settings, seed
         self.halved, self.watch = halved, watch
         self.accelerator, self.name = accelerator, name
         self.device: torch.device = accelerator.device
         self.processes: int = accelerator.num_processes
-        self.optimizer = optimiser(learner.to(self.device), settings, groups=groups)
+        self.given = learner.to(self.device)
+        self.spread = settings.sharding and self.processes > 1
+        self.learner = sharding.sharded(learner, self.processes) if self.spread else learner
+        own = sharding.moved(groups, learner, self.learner) if self.spread else groups
+        self.optimizer = optimiser(self.learner, settings, groups=own)
         self.trained = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
-        self.alone = _Precise(learner, settings, self.device)
-        self.model = accelerator.prepare_model(self.alone)
+        self.alone = _Precise(self.learner, settings, self.device)
+        self.model = self.alone if self.spread else accelerator.prepare_model(self.alone)
         self.state, self.best = State(), dict[str, Any]()
         self.together = settings.step_batches or self.processes
         batches = len(self.planned(feed, 0)), len(self.planned(judge, 0)) if judge else 0
@@ -213,8 +219,14 @@ class _Run:
         while not state.over:
             self.epoch()
         self.optimizer.zero_grad()
-        self.learner.eval()
+        self.given_back()
+        self.given.eval()
         return state.history()
+
+    def given_back(self) -> None:
+        """Give the caller's learner the weights that it has by now, where a copy of it is spread over the processes."""
+        if self.spread:
+            self.given.load_state_dict(sharding.weights(self.learner))
 
     def epoch(self) -> None:
         """Learn from every batch once, or from those that are left of an epoch; then decide how to go on."""
@@ -235,7 +247,7 @@ class _Run:
             state.best_epoch = number
             state.halvings += settings.schedule == "plateau" and number in (self.halved or ())
         elif total < state.best:
-            state.best, state.best_epoch, self.best = total, number, copied(self.learner.state_dict())
+            state.best, state.best_epoch, self.best = total, number, copied(sharding.weights(self.learner))
         elif settings.schedule == "plateau":
             state.halvings += 1
         state.stopped_early = number - state.best_epoch >= settings.patience and number < settings.epochs
@@ -246,10 +258,11 @@ class _Run:
         self.log("validation", validation, **ends)
         self.tell(self.summary(epoch), done=number / settings.epochs)
         if self.watch:
+            self.given_back()
             self.watch(number)
         if state.over:
             if self.best:
-                self.learner.load_state_dict(self.best)
+                sharding.set_weights(self.learner, self.best)
             self.save()
 
     def step(self, batches: Sequence[tuple[tuple[int, int], Loaded]], steps: int) -> None:
@@ -267,12 +280,12 @@ class _Run:
         means, names = torch.zeros((), device=self.device), list[str]()
         for left, (where, batch) in zip(reversed(range(len(batches))), batches, strict=True):
             # gradients of processes are averaged, and once a step, with those of the last batch
-            with self.accelerator.no_sync(self.model) if left else nullcontext():
+            with self.apart(left > 0):
                 losses = self.drawing(self.model, batch, where)
                 parts = torch.stack(list(losses.values())) / self.together
                 torch.autograd.backward(parts.sum() * self.processes)
             means, names = means + parts.detach(), list(losses)
-        norm = self.accelerator.clip_grad_norm_(self.trained, settings.max_norm)
+        norm = sharding.plain(nn.utils.clip_grad_norm_(self.trained, settings.max_norm))
         learned = sum(batch.events for _, batch in batches)
         facts = torch.cat([means, torch.stack([norm / self.processes, torch.full_like(norm, learned)])])
         # The one wait for the device in a step. Processes see the same means, so that all stop at a step or none does.
@@ -291,6 +304,13 @@ class _Run:
         if self.pace.due:
             place = f"epoch {len(state.epochs) + 1} of {settings.epochs}, step {state.position} of {steps}"
             self.tell(f"{place}: loss {sum(state.sums.values()) / state.position:.4g}", done=self.done(steps))
+
+    def apart(self, apart: bool) -> AbstractContextManager[None]:
+        """Whether gradients stay with each process for now."""
+        if isinstance(self.learner, FSDPModule):
+            self.learner.set_requires_gradient_sync(not apart)
+            return nullcontext()
+        return self.accelerator.no_sync(self.model) if apart else nullcontext()
 
     def drawing(self, model: nn.Module, batch: Loaded, place: tuple[int, int]) -> dict[str, Tensor]:
         """Return the losses of a batch, with draws that are its own wherever and whenever it is learned from."""
@@ -348,9 +368,10 @@ class _Run:
         self.state.seconds = self.before + self.pace.seconds
         if self.checkpoint is None:
             return
-        content: dict[str, Any] = {"state": asdict(self.state), "learner": self.learner.state_dict()}
+        content: dict[str, Any] = {"state": asdict(self.state), "learner": sharding.weights(self.learner)}
         if not self.state.over:
-            content |= {"optimizer": self.optimizer.state_dict(), "best": self.best, "together": self.together}
+            kept = sharding.optimiser_state(self.learner, self.optimizer)
+            content |= {"optimizer": kept, "best": self.best, "together": self.together}
         if self.accelerator.is_main_process:
             self.checkpoint.write(content)
         self.accelerator.wait_for_everyone()
@@ -358,9 +379,9 @@ class _Run:
     def resume(self, content: dict[str, Any]) -> None:
         """Go back to where a checkpoint was written."""
         self.state = State(**content["state"])
-        self.learner.load_state_dict(content["learner"])
+        sharding.set_weights(self.learner, content["learner"])
         if not self.state.over:
-            self.optimizer.load_state_dict(content["optimizer"])
+            sharding.set_optimiser_state(self.learner, self.optimizer, content["optimizer"])
             self.best, self.together = content["best"], content["together"]
 
     def steps(self, batches: int) -> int:
