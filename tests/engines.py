@@ -12,6 +12,9 @@ from valuecast.events.log import EventLog
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
+CODEGEN = "spark.sql.codegen.wholeStage"
+"""Of programs that are compiled for each query: for logs as small as those of tests that takes most of the time."""
+
 
 def session() -> SparkSession:
     """Start a session, or return the one that is there."""
@@ -26,6 +29,7 @@ def session() -> SparkSession:
         .config("spark.driver.memory", "2g")
         .getOrCreate()
     )
+    found.conf.set(CODEGEN, "false")
     found.sparkContext.setLogLevel("OFF")
     return found
 

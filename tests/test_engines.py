@@ -17,7 +17,7 @@ from polars.testing import assert_frame_equal
 
 import valuecast as vc
 from tests.commands import quick_trees
-from tests.engines import moved, session, tables
+from tests.engines import CODEGEN, moved, session, tables
 from tests.logs import cutoffs, frames, log_of
 from valuecast.events import datasets
 from valuecast.events.ingest import ingest
@@ -152,7 +152,7 @@ def test_the_code_of_the_readme_runs(readme: str, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_online_retail_is_the_same(shared_data: Path, tmp_path: Path) -> None:
-    session()
+    session().conf.set(CODEGEN, "true")  # as it is wherever nobody says otherwise
     ingest(datasets.mapping("online_retail", path=shared_data / "online_retail"), tmp_path / "log")
     both = EventLog.read(tmp_path / "log"), EventLog.read(tmp_path / "log", engine="spark")
     task = churn(days=90, active=180)
