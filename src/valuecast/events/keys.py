@@ -61,14 +61,13 @@ def passes(log: EventLog, keys: pl.DataFrame, *, at_once: int) -> Iterator[tuple
         at_once: about how many of them a part has. There are at most ``BUCKETS`` parts.
 
     Yields:
-        The log of the users of a part, which on disk lie together, and their keys in their order.
+        The buckets of the log that hold the users of a part, which lie together on disk, and their keys in their order.
     """
-    theirs = asked(log, keys)
     parts = min(BUCKETS, -(-len(keys) // at_once))
     if parts <= 1:
-        yield theirs, keys
+        yield log, keys
         return
-    buckets = log.collect(theirs.events.select(c.USER, c.BUCKET).distinct())
+    buckets = log.collect(asked(log, keys).events.select(c.USER, c.BUCKET).distinct())
     placed = keys.join(buckets, on=c.USER, how="left", maintain_order="left").with_columns(
         pl.col(c.BUCKET).fill_null(0)
     )
@@ -77,4 +76,4 @@ def passes(log: EventLog, keys: pl.DataFrame, *, at_once: int) -> Iterator[tuple
         part = placed.filter(pl.col(c.BUCKET).is_between(first, end - 1)).drop(c.BUCKET)
         if not part.is_empty():
             within = log.events.filter(log.events[c.BUCKET].between(first, end - 1))
-            yield asked(replace(log, events=within), part), part
+            yield replace(log, events=within), part

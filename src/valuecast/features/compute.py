@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from valuecast import columns as c
 from valuecast.errors import LogError
 from valuecast.events.attributes import attributed, described
-from valuecast.events.keys import passes, read_keys
+from valuecast.events.keys import asked, passes, read_keys
 from valuecast.events.log import EventLog
 from valuecast.events.schema import Kind
 from valuecast.features import families, measures
@@ -117,7 +117,7 @@ def stream(spec: FeatureSet, log: EventLog, keys: Any) -> Iterator[pl.DataFrame]
     rows = read_keys(log, keys).sort(c.AT, c.USER)
     wanted = [column.value.cast(pl.Float64).alias(column.feature.name) for column in families.columns(spec)]
     for known, part in passes(log, rows, at_once=KEYS_PER_PASS):
-        yield _measured(spec, log, known.events, part).select(*c.KEY, *wanted)
+        yield _measured(spec, log, asked(known, part).events, part).select(*c.KEY, *wanted)
 
 
 def _measured(spec: FeatureSet, log: EventLog, events: ir.Table, rows: pl.DataFrame) -> pl.DataFrame:
