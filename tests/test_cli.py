@@ -101,6 +101,9 @@ def test_scores_have_reasons_in_both_languages(shop: Path, here: Path) -> None:
         assert scores[f"reason_{number}_en"].null_count() == scores[f"reason_{number}_zh"].null_count() == 0
     assert (scores["reason_1_effect"].abs() >= scores["reason_2_effect"].abs()).all()
     many = refused("predict", shop / "trees", shop / "log", "--at", BEFORE, "--out", "s.csv", "--reasons", "99")
+    asked = ("predict", shop / "trees", shop / "log", "--at", BEFORE, "--out", "s.csv", "--states", "states")
+    assert "reasons are not made of states" in refused(*asked, "--reasons", "1")
+    assert "has no network" in refused(*asked)
     assert "99 reasons" in many
 
 

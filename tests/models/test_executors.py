@@ -74,6 +74,8 @@ def test_what_cannot_be_answered_is_refused_in_words(logs: tuple[EventLog, Event
     log = logs[1]
     with pytest.raises(ModelError, match="has seen the answer"):
         trees.predict(log, at=log.span.start + timedelta(days=60))
+    with pytest.raises(ModelError, match="keep no states"):
+        trees.predict(log, at=log.span.until, states="states")
     with pytest.raises(TaskError, match="no user is eligible"):
         trees.predict(log, at=log.span.until, users=["nobody"])
     bare = EventLog.on_spark(

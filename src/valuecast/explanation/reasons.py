@@ -54,7 +54,7 @@ def predict(predictor: Predictor, log: EventLog, *, at: Moment, reasons: int, se
     for theirs, part in passes(known, keys, at_once=USERS_AT_ONCE):
         material = predictor.inputs.material(theirs, part)
         scores = predictor.answered(predictor.inputs.made(material))
-        said = facts.facts(material, theirs, when)
+        said = facts.facts(material, known, when)  # what they are made of is learned from the whole log
         why = effects(predictor, material, compared, seed=seed)
         users = material[c.USER].to_list()
         for target in predictor.heads:
