@@ -26,6 +26,7 @@ import duckdb
 import jinja2
 import polars as pl
 
+from valuecast.events import engine
 from valuecast.events.ingest import ingest
 from valuecast.events.log import EventLog
 from valuecast.events.source import Mapping
@@ -89,14 +90,11 @@ def by_sql(stage: str, folder: Path) -> float:
             statements.append(statement(stage, known | {"at": moment, "out": out}))
     else:
         statements.append(statement(stage, known | {"out": folder / f"{stage}-sql.parquet"}))
-    engine = duckdb.connect()
-    engine.execute(f"SET memory_limit = '{os.environ['VALUECAST_MEMORY']}'")
-    engine.execute(f"SET threads = {os.environ['VALUECAST_THREADS']}")
-    engine.execute(f"SET temp_directory = '{folder / 'spill'}'")
-    engine.execute("SET enable_progress_bar = false")
+    connection = duckdb.connect()
+    engine.prepare(connection, spill=folder / "spill")
     begun = time.perf_counter()
     for each in statements:
-        engine.execute(each)
+        connection.execute(each)
     return time.perf_counter() - begun
 
 
@@ -127,10 +125,10 @@ def differences(stage: str, folder: Path) -> str:
         end = "/*.parquet" if stage == "features" else ".parquet"
         ours, theirs = f"{folder}/{stage}{end}", f"{folder}/{stage}-sql{end}"
         key = ["user", "at"]
-    engine = duckdb.connect()
-    engine.execute("SET memory_limit = '6GB'")
-    columns = engine.sql(f"describe from read_parquet('{ours}')").fetchall()
-    theirs_columns = [name for name, *_ in engine.sql(f"describe from read_parquet('{theirs}')").fetchall()]
+    connection = duckdb.connect()
+    engine.prepare(connection)
+    columns = connection.sql(f"describe from read_parquet('{ours}')").fetchall()
+    theirs_columns = [name for name, *_ in connection.sql(f"describe from read_parquet('{theirs}')").fetchall()]
     if sorted(name for name, *_ in columns) != sorted(theirs_columns):
         return f"columns differ: {sorted({name for name, *_ in columns} ^ set(theirs_columns))}"
     tests = []
@@ -141,9 +139,9 @@ def differences(stage: str, folder: Path) -> str:
             unlike = f"({a} is null) != ({b} is null) or abs({a} - {b}) > {CLOSE} * greatest(1, abs({a}), abs({b}))"
         tests.append(f"count(*) filter ({unlike})")
     using = ", ".join(f'"{name}"' for name in key)
-    rows = [engine.sql(f"select count(*) from read_parquet('{path}')").fetchone()[0] for path in (ours, theirs)]
+    rows = [connection.sql(f"select count(*) from read_parquet('{path}')").fetchone()[0] for path in (ours, theirs)]
     joined = f"read_parquet('{ours}') a join read_parquet('{theirs}') b using ({using})"
-    both, *found = engine.sql(f"select count(*), {', '.join(tests)} from {joined}").fetchone()
+    both, *found = connection.sql(f"select count(*), {', '.join(tests)} from {joined}").fetchone()
     if rows != [both, both]:
         return f"rows differ: {rows[0]:,} and {rows[1]:,}, {both:,} in common"
     unlike = {name: count for (name, *_), count in zip(columns, found, strict=True) if count}
@@ -202,7 +200,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--events", type=int, nargs="+", default=[1_000_000])
     parser.add_argument("--stage", choices=STAGES, nargs="+", default=STAGES)
-    parser.add_argument("--memory", default="5GB", help="limit of the engine on both sides")
+    parser.add_argument("--memory", default="8GB", help="budget of both sides, of which engines get three fifths")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--keep", type=Path, help="an empty folder for what is made; else it is thrown away")
     asked = parser.parse_args()

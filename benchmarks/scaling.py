@@ -29,7 +29,7 @@ from valuecast.events.simulate.shop import simulate
 from valuecast.models.network import layers
 from valuecast.models.trunks import SIZES
 from valuecast.training.loop import train
-from valuecast.training.pretrain import Course
+from valuecast.training.pool import Pool
 
 SHOP = Settings(users=2_400, seed=1)
 JUDGED = 30_000
@@ -51,20 +51,21 @@ def settings(trunk: Trunk, size: Size, *, passes: int) -> Pretraining:
 def learned(log: EventLog, trunk: Trunk, size: Size, *, events: int, passes: int) -> dict[str, Any]:
     """Train one network, and ask it about later events."""
     how = settings(trunk, size, passes=passes)
-    course = Course.of(log, how, seed=0, folder=None)
-    assert course.judge is not None
-    feed, judge = replace(course.feed, limit=events), replace(course.judge, limit=JUDGED)
-    learner = course.learner()
+    whole = Pool.of((log,), how, common=False, seed=0, folder=None)
+    (share,) = whole.shares
+    assert share.judge is not None
+    few = replace(share, feed=replace(share.feed, limit=events), judge=replace(share.judge, limit=JUDGED))
+    pool, learner = replace(whole, shares=(few,)), whole.learner()
     depth = layers(learner.network)
     begun = time.process_time()
     history = train(
         learner,
-        feed,
+        few.feed,
         settings=how.optimisation,
         groups=[(parameters, len(depth) - 1 - number) for number, parameters in enumerate(depth)],
         progress=lambda line: print(f"{size} {events:,}: {line}", flush=True),
     )
-    found = course._measured(learner, judge)
+    found = pool.facts(learner, history)["validation"]
     following = [each for name, each in found.items() if name.startswith("next_event/")]
     return {
         "parameters": sum(each.numel() for each in learner.network.trunk.parameters()),

@@ -54,7 +54,7 @@ from valuecast.training.asking import Asked
 from valuecast.training.histories import SLICES, Histories
 from valuecast.training.loop import train
 from valuecast.training.objectives import Learner
-from valuecast.training.pretrain import Course
+from valuecast.training.pool import Pool
 
 USERS = 2_700  # of the simulated shop: 300,000 events
 FIELDS = ("event", "item", "amount", "gap_days")  # that pytorch-lifestream is given too
@@ -126,15 +126,15 @@ def repeated(module: nn.Module, loss: Callable[[Any], Tensor], batches: Sequence
 
 def overhead(log: EventLog, settings: Pretraining, *, rounds: int, padded: int) -> dict[str, Any]:
     """Compare the loop with its trunk, and show how the rest adds up: event encoder, objectives, loop."""
-    course = Course.of(log, settings, seed=0, folder=None)
-    learner = course.learner()
+    pool = Pool.of((log,), settings, common=False, seed=0, folder=None)
+    learner, feed = pool.learner(), pool.shares[0].feed
     network, trunk = learner.network, learner.network.trunk
     found = []
     for number in range(rounds + 1):
-        some = first(course.feed, padded, epoch=number)
+        some = first(feed, padded, epoch=number)
         loop = learned(learner, some, settings.optimisation)
         learner.train()
-        batches = [course.feed.load(item) for item in some.items]
+        batches = [feed.load(item) for item in some.items]
         vectors = [(torch.randn(*each.tensors.mask.shape, network.hidden), each.tensors) for each in batches]
         spent = {
             "trunk": repeated(

@@ -93,6 +93,16 @@ def test_scores_are_a_long_table_in_either_format(shop: Path, here: Path, kind: 
     assert [path.name for path in Path("deep").iterdir()] == [f"scores.{kind}"]
 
 
+def test_a_model_may_learn_from_some_of_the_users_and_scores_all(shop: Path, here: Path) -> None:
+    done("fit", "mean_rate", shop / "log", "--task", TASK, *FIT, "--sample", "0.5", "--out", "half")
+    whole, half = vc.Predictor.load(shop / "rate"), vc.Predictor.load("half")
+    assert 0.3 < half.facts["users"] / whole.facts["users"] < 0.7
+    log = vc.EventLog.read(shop / "log")
+    assert len(half.predict(log, at=BEFORE)) == len(whole.predict(log, at=BEFORE))
+    none = refused("fit", "mean_rate", shop / "log", "--task", TASK, *FIT, "--sample", "0", "--out", "none")
+    assert "sample: 0.0. Give a share above 0" in none
+
+
 def test_scores_have_reasons_in_both_languages(shop: Path, here: Path) -> None:
     done("predict", shop / "trees", shop / "log", "--at", BEFORE, "--out", "scores.csv", "--reasons", "2")
     scores = pl.read_csv("scores.csv")

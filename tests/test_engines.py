@@ -115,6 +115,11 @@ def test_features_are_equal(both: tuple[EventLog, EventLog]) -> None:
     check_features(*both, cut.eligible(churn(days=30), both[0], [until - timedelta(days=90), until]))
 
 
+def test_a_sample_has_the_same_users(both: tuple[EventLog, EventLog]) -> None:
+    users = [set(log.collect(some.events.select("user"))["user"]) for log in both for some in [log.sample(0.37)]]
+    assert users[0] == users[1]
+
+
 def test_sequences_and_their_words_are_equal(both: tuple[EventLog, EventLog]) -> None:
     check_sequences(*both)
     check_phrases(*both, cut.eligible(churn(days=30), both[0], [both[0].span.until]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import re
 import shlex
@@ -108,6 +109,15 @@ def printed(found: Any) -> str:
 def without_numbers(text: str) -> list[str]:
     """The words of a text: another processor may round a last digit otherwise."""
     return NUMBER.sub("#", text).split()
+
+
+@named(sorted((ROOT / "benchmarks").glob("*.py")))
+def test_what_a_benchmark_uses_of_the_package_is_there(path: Path) -> None:
+    for statement in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(statement, ast.ImportFrom) and (statement.module or "").startswith("valuecast"):
+            module = importlib.import_module(statement.module or "")
+            absent = [each.name for each in statement.names if not hasattr(module, each.name)]
+            assert not [name for name in absent if not importlib.util.find_spec(f"{module.__name__}.{name}")]
 
 
 def test_every_numbered_example_has_a_notebook() -> None:

@@ -228,9 +228,10 @@ def test_another_question_or_another_log_is_not_answered_from_what_is_kept(folde
         ('at = "2024-10-01"', 'at = "2025-10-01"', "the log is known only until 2024-10-27"),
         ('at = "2024-10-01"', 'at = "2024-10-01"\nrung = "best"', "no model 'best'"),
         ("every = 30", 'by = "users"\nat = "2024-09-01"', "Leave [predict] out, or split by time."),
+        ("every = 30", "every = 30\nsample = 2", "split: sample: 2.0. Give a share above 0"),
         ("every = 30", 'by = "shops"', "split: by: 'shops'. Use one of: time, users."),
         ("sources.toml", "source.toml", "source.toml: no such file"),
-        ("save_rate = 0.2", "save_rate = 2", "campaign: save_rate: 2.0. Give a share above 0, and at most 1."),
+        ("save_rate = 0.2", "save_rate = 2", "campaign: save_rate: 2.0. Give a share above 0, and at most 1"),
         ("margin = 0.5", "", "campaign: no 'margin'. Add margin = ..."),
         (
             '"value(days=20, active=60)"',
@@ -250,6 +251,20 @@ def test_recipes_that_cannot_run(folder: Path, fits: list[str], old: str, new: s
     recipe.write_text(text.replace(old, new), encoding="utf-8")
     assert said in refused("run", recipe, "--out", folder / "made")
     assert len(fits) <= 1  # before anything long, by the first fit, or from what is kept
+
+
+def test_models_may_learn_from_a_sample_and_are_tested_on_everyone(folder: Path) -> None:
+    recipe, made = folder / "shop.toml", folder / "half"
+    text = (
+        recipe.read_text(encoding="utf-8").replace(', "lightgbm"', "").replace("every = 30", "every = 30\nsample = 0.5")
+    )
+    recipe.write_text(text, encoding="utf-8")
+    done("run", recipe, "--out", made)
+    key = ["user", "target"]
+    scores, whole = (pl.read_csv(place / "scores.csv").select(key).sort(key) for place in (made, folder / "made"))
+    assert scores.equals(whole)
+    assert "Models learned from 0.5 of the users" in (made / "report.html").read_text(encoding="utf-8")
+    assert "模型只用 0.5 的用户训练" in (made / "report.zh.html").read_text(encoding="utf-8")
 
 
 def test_a_split_by_users_needs_its_cutoff_and_takes_no_other() -> None:

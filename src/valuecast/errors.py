@@ -57,6 +57,16 @@ class MissingExtraError(ValuecastError):
         )
 
 
+def check_share(value: float, *, where: str) -> None:
+    """Check that a number is a share of something, and not of nothing.
+
+    Raises:
+        ConfigError: it is not above 0 and at most 1.
+    """
+    if not 0 < value <= 1:
+        raise ConfigError(f"{value}", where=where, remedy="Give a share above 0, and at most 1: 0.1 is a tenth.")
+
+
 def suggest(word: str, known: Iterable[str]) -> str:
     """Return the remedy for an unknown name: the nearest known one, or the list of them."""
     names = sorted({str(name) for name in known})

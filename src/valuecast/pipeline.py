@@ -102,6 +102,7 @@ def _run(recipe: Recipe, *, out: Path, base: Path, command: str, say: Say, predi
             rungs=recipe.rungs,
             origins=recipe.origins,
             split=split,
+            sample=recipe.split.sample,
             seed=recipe.seed,
             cache=out / "ladder",
             tables=tables,
@@ -234,7 +235,7 @@ def _scores(
         rung = wanted.rung or ladder.best(next(iter(ladder.task.targets)))
         say(f"{ladder.task.name}: {rung}, refitted on everything before {moments.text(at)}")
         fit = partial(workshop.fit, split=split, seed=recipe.seed, tables=tables, progress=say)
-        predictor = fit(rung, ladder.task, log.before(at))
+        predictor = fit(rung, ladder.task, log.before(at).sample(recipe.split.sample))
         predictor.save(out / "models" / ladder.task.name)
         say(f"{ladder.task.name}: scores, and why")
         if wanted.reasons:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import duckdb
 import pytest
 
@@ -15,7 +17,20 @@ def test_limits_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> No
     with duckdb.connect() as connection:
         engine.prepare(connection)
         found = connection.sql("select current_setting('memory_limit'), current_setting('threads')").fetchone()
-    assert found == ("953.6 MiB", 1)
+    assert found == ("572.2 MiB", 1)  # 0.6 GB: the rest is for what is beside it
+    assert engine.beside() == 400_000_000
+
+
+@pytest.mark.parametrize(("budget", "rows"), [("800MB", 100), ("8GB", 1_000), ("80GB", 1_000)])
+def test_parts_are_smaller_where_there_is_less_memory(budget: str, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VALUECAST_MEMORY", budget)
+    assert engine.scaled(1_000) == rows
+
+
+def test_without_a_word_the_budget_is_that_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("VALUECAST_MEMORY", raising=False)
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    assert 0 < engine.budget() < machine
 
 
 @pytest.mark.parametrize(("variable", "value"), [("VALUECAST_MEMORY", "much"), ("VALUECAST_THREADS", "-1")])

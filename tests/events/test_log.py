@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from valuecast.errors import LogError, SourceError
+from valuecast.errors import ConfigError, LogError, SourceError
 from valuecast.events.log import EventLog
 
 START = datetime(2020, 1, 1)
@@ -113,3 +113,28 @@ def test_a_frame_that_is_no_log_is_one_message(frame: pl.DataFrame, more: dict[s
     with pytest.raises(SourceError) as caught:
         EventLog.from_frame(frame, **more)
     assert said in str(caught.value)
+
+
+MANY = EventLog.from_frame({"user": [f"u{number % 2_000}" for number in range(4_000)], "time": [START] * 4_000})
+
+
+@given(st.floats(0.001, 1), st.floats(0.001, 1))
+@settings(deadline=None, max_examples=20)
+def test_a_sample_is_all_of_some_users_and_within_a_larger_one(one: float, other: float) -> None:
+    small, large = (_users(MANY.sample(share)) for share in sorted((one, other)))
+    assert set(small) <= set(large)
+    assert len(small) == 2 * len(set(small))
+    assert abs(len(set(small)) / 2_000 - min(one, other)) < 0.05
+
+
+def test_a_sample_is_another_log_and_the_same_one_at_any_moment() -> None:
+    tenth = MANY.sample(0.1)
+    assert MANY.sample(1) is MANY
+    assert tenth.fingerprint != MANY.fingerprint
+    assert tenth.before(START + timedelta(days=1)).digest == MANY.before(START + timedelta(days=1)).sample(0.1).digest
+
+
+@pytest.mark.parametrize("share", [0.0, -0.1, 1.5])
+def test_a_sample_is_a_share(share: float) -> None:
+    with pytest.raises(ConfigError, match=r"sample: .* Give a share above 0"):
+        MANY.sample(share)

@@ -17,11 +17,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from valuecast.errors import LogError, ModelError
+from valuecast.errors import ConfigError, LogError, ModelError
+from valuecast.events import engine
 from valuecast.events.log import EventLog
 from valuecast.features import compute as compute_module
 from valuecast.features.catalogue import FeatureSet, Vocabulary
-from valuecast.features.compute import compute, learn
+from valuecast.features.compute import compute, learn, stream
 from valuecast.moments import moment
 
 Row = dict[str, Any]
@@ -362,6 +363,19 @@ def test_passes_by_user_bucket_change_no_bit(busy: pl.DataFrame, monkeypatch: py
     whole = compute(spec, log, keys)
     monkeypatch.setattr(compute_module, "KEYS_PER_PASS", 10)
     assert same_bits(compute(spec, log, keys), whole)
+
+
+def test_a_table_that_does_not_fit_is_refused_by_its_first_part(
+    busy: pl.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, users = log_of(busy), busy["user"].unique()
+    spec, keys = learn(log), keys_of(users, [START + timedelta(days=day) for day in (20, 40)])
+    size = compute(spec, log, keys).estimated_size()
+    monkeypatch.setattr(compute_module, "KEYS_PER_PASS", 10)
+    monkeypatch.setattr(engine, "beside", lambda: size)
+    with pytest.raises(ConfigError, match=r"features of [\d,]+ rows want .* or allow more: VALUECAST_MEMORY is"):
+        compute(spec, log, keys)
+    assert sum(map(len, stream(spec, log, keys))) == len(keys)  # which nobody holds at once
 
 
 def test_numbers_of_many_digits_keep_them() -> None:

@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.logs import DAYS, START, frames, log_of
-from valuecast.errors import ModelError
+from valuecast.errors import ConfigError, ModelError
+from valuecast.events import engine
 from valuecast.events.log import EventLog
 from valuecast.sequences import reading
 from valuecast.sequences.encoding import Encoding, Number, Vocabulary
@@ -176,6 +177,15 @@ def test_arrays_from_files_are_those_in_memory(
         mapped = encode(encoding, log, folder=folder)
     assert equal(mapped, encode(encoding, log))
     assert [path.name for path in folder.parent.iterdir()] == ["sequences"]
+
+
+def test_histories_that_do_not_fit_want_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = log_of(FRAME)
+    encoding = learn(log)
+    monkeypatch.setattr(engine, "beside", lambda: 100)
+    with pytest.raises(ConfigError, match=r"histories want .* Give a folder, from which they are read, or allow more"):
+        encode(encoding, log)
+    assert encode(encoding, log, folder=tmp_path / "sequences").count == len(FRAME)
 
 
 FRAME = pl.DataFrame(

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     help="From a shop's raw event log to honest predictions of what each user is worth.",
-    epilog="Dates are UTC; a bare date is its midnight. Exit code 0: done; 2: bad input; 1: a fault of ours.",
+    epilog="Dates are UTC; a bare date is its midnight. Exit code 0: done; 2: bad input; 1: a fault of ours. "
+    "VALUECAST_MEMORY=8GB and VALUECAST_THREADS=2 in the environment bound what a command takes.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -29,6 +30,10 @@ app = typer.Typer(
 
 LogPath = Annotated[Path, typer.Argument(metavar="LOG", help="A log folder that `ingest` wrote.")]
 TASK = typer.Option("--task", metavar="TASK", help='The question, such as "churn(days=90, active=180)".')
+Every = Annotated[int, typer.Option(min=1, metavar="DAYS", help="Days between training cutoffs.")]
+Sample = Annotated[
+    float, typer.Option(metavar="SHARE", help="Share of the users that is learned from; everyone can be scored.")
+]
 Lang = Annotated[Language, typer.Option("--lang", help="Language of the report.")]
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from valuecast import moments
-from valuecast.cli.app import TASK, Lang, LogPath, app, made, say, show, write_page
+from valuecast.cli.app import TASK, Every, Lang, LogPath, Sample, app, made, say, show, write_page
 from valuecast.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -27,7 +27,8 @@ def fit(
     task: Annotated[list[str], TASK],
     before: Annotated[str, typer.Option(metavar="TIME", help="Nothing at or after this moment is read.")],
     out: Annotated[Path, typer.Option(metavar="MODEL", help="The model folder; a model that it holds is replaced.")],
-    every: Annotated[int, typer.Option(min=1, metavar="DAYS", help="Days between training cutoffs.")] = 15,
+    every: Every = 15,
+    sample: Sample = 1.0,
     seed: Annotated[int, typer.Option(min=0, metavar="NUMBER", help="Of everything random.")] = 0,
 ) -> None:
     """Fit a model to what happened before a moment.
@@ -46,21 +47,21 @@ def fit(
     asked = parse(task[0])
     moments.moment(before, where="--before")
     artifact.check_replaceable(out, kind=predictor.KIND)
-    known = known_before(log, before)
+    known = known_before(log, before, sample=sample)
     fitted = fit_(name, asked, known, split=TimeSplit(every=every), seed=seed, progress=say)
     fitted.save(out)
     tell_fitted(fitted, out)
 
 
-def known_before(log: Path, before: str) -> EventLog:
-    """Read a log up to a moment that it is known until."""
+def known_before(log: Path, before: str, *, sample: float) -> EventLog:
+    """Read what a share of the users did up to a moment that the log is known until."""
     from valuecast.events.log import EventLog
 
     end, whole = moments.moment(before, where="--before"), EventLog.read(log)
     if end > whole.span.until:
         until = moments.text(whole.span.until)
         raise ConfigError(f"the log is known only until {until}", where="--before", remedy=f"Use {until} or earlier.")
-    return whole.before(end)
+    return whole.before(end).sample(sample)
 
 
 def tell_fitted(fitted: Predictor, out: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from valuecast import moments
-from valuecast.cli.app import TASK, LogPath, app, beside, say
+from valuecast.cli.app import TASK, Every, LogPath, Sample, app, beside, say
 from valuecast.cli.models import known_before, tell_fitted
 from valuecast.config.learning import EventTexts, Finetuning, Fusion, HeadKind, Pretraining, Size, Trunk, Tuning, usual
 from valuecast.config.text import Pooling, TextModel, Tongue
@@ -53,6 +53,7 @@ def pretrain(
         ),
     ] = None,
     settings: SettingsPath = None,
+    sample: Sample = 1.0,
     seed: Seed = 0,
 ) -> None:
     """Pre-train a backbone on unlabelled events.
@@ -92,7 +93,7 @@ def pretrain(
 
     artifact.check_replaceable(out, kind=backbone.KIND)
     ends = before * len(logs) if len(before) == 1 else before
-    known = [known_before(log, until) for log, until in zip(logs, ends, strict=True)]
+    known = [known_before(log, until, sample=sample) for log, until in zip(logs, ends, strict=True)]
     made = pretrain_(
         known,
         common=common,
@@ -180,7 +181,8 @@ def finetune(
         ),
     ] = None,
     settings: SettingsPath = None,
-    every: Annotated[int, typer.Option(min=1, metavar="DAYS", help="Days between training cutoffs.")] = 15,
+    every: Every = 15,
+    sample: Sample = 1.0,
     seed: Seed = 0,
 ) -> None:
     """Fine-tune a backbone for one task, or one trunk for several.
@@ -218,13 +220,17 @@ def finetune(
     from valuecast.training.finetune import finetune_together
 
     options = Options(
-        method=method, split=TimeSplit(every=every), seed=seed, folder=beside(out, "training"), progress=say
+        method=method,
+        split=TimeSplit(every=every),
+        seed=seed,
+        folder=beside(out, "training"),
+        progress=say,
     )
     if isinstance(how, Fusion):
         options["fusion"] = how
     else:
         options["settings"] = how
-    made = finetune_together(foundation, tasks, known_before(log, before), **options)
+    made = finetune_together(foundation, tasks, known_before(log, before, sample=sample), **options)
     if rank():  # the first process writes
         return
     for place, fitted in zip(places, made, strict=True):

@@ -8,7 +8,7 @@ from typing import Annotated, cast
 import typer
 
 from valuecast import moments
-from valuecast.cli.app import TASK, LogPath, app, beside, say, tell_files
+from valuecast.cli.app import TASK, Every, LogPath, Sample, app, beside, say, tell_files
 from valuecast.cli.models import known_before, tell_fitted
 from valuecast.cli.networks import BackbonePath, Before, Seed, SettingsPath
 from valuecast.config.learning import Adaptation, Finetuning
@@ -32,7 +32,8 @@ def search(
         ),
     ] = None,
     settings: SettingsPath = None,
-    every: Annotated[int, typer.Option(min=1, metavar="DAYS", help="Days between training cutoffs.")] = 15,
+    every: Every = 15,
+    sample: Sample = 1.0,
     seed: Seed = 0,
 ) -> None:
     """Search the best method and settings of fine-tuning, then fine-tune with them.
@@ -64,7 +65,7 @@ def search(
     found = search_(
         Backbone.load(base),
         asked,
-        known_before(log, before),
+        known_before(log, before, sample=sample),
         trials=trials,
         methods=cast(list[Adaptation] | None, method),  # which are checked there
         settings=how,

@@ -10,7 +10,7 @@ from typing import Literal
 from valuecast.config.learning import Finetuning, Fusion, Pretraining, usual
 from valuecast.config.text import TextModel
 from valuecast.config.toml import build, read_toml
-from valuecast.errors import ConfigError
+from valuecast.errors import ConfigError, check_share
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,14 @@ class Data:
 
 @dataclass(frozen=True)
 class SplitBy:
-    """How models are chosen and tested: by time (``every``, ``validation``, ``rounds``) or by users (the others)."""
+    """How models are chosen and tested: by time (``every``, ``validation``, ``rounds``) or by users (the others).
+
+    ``sample`` is the share of the users that models learn from, where there are more than it takes; everyone is tested
+    and scored.
+
+    Raises:
+        ConfigError: a sample that is not above 0 and at most 1.
+    """
 
     by: Literal["time", "users"] = "time"
     every: int = 15
@@ -45,6 +52,10 @@ class SplitBy:
     at: str | None = None
     holdout: float = 0.3
     folds: int = 4
+    sample: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_share(self.sample, where="split: sample")
 
 
 @dataclass(frozen=True)
@@ -83,9 +94,7 @@ class Campaign:
         if not self.contact_cost >= 0:
             raise ConfigError(f"{self.contact_cost}", where="campaign: contact_cost", remedy="Give 0 or more.")
         for name in ("save_rate", "margin"):
-            if not 0 < getattr(self, name) <= 1:
-                remedy = "Give a share above 0, and at most 1."
-                raise ConfigError(f"{getattr(self, name)}", where=f"campaign: {name}", remedy=remedy)
+            check_share(getattr(self, name), where=f"campaign: {name}")
 
 
 @dataclass(frozen=True)

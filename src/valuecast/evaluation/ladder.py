@@ -61,11 +61,12 @@ class Result:
 
 @dataclass(frozen=True)
 class Ladder:
-    """The results of one task, rung by rung and origin by origin."""
+    """The results of one task, rung by rung and origin by origin; ``sample`` is the share of users learned from."""
 
     task: Task
     split: Split
     results: tuple[Result, ...]
+    sample: float = 1.0
 
     @property
     def rungs(self) -> tuple[str, ...]:
@@ -113,6 +114,7 @@ def climb(
     rungs: Sequence[str],
     origins: Sequence[Moment] = (),
     split: Split | None = None,
+    sample: float = 1.0,
     seed: int = 0,
     cache: Path | None = None,
     tables: Tables | None = None,
@@ -127,6 +129,7 @@ def climb(
         rungs: names of methods.
         origins: test cutoffs; a split by users has one of its own and takes none.
         split: ``TimeSplit()`` by default.
+        sample: share of the users that is learned from; everyone is tested.
         seed: see ``fit``.
         cache: a folder that keeps each result; what is there for the same log, task, rung and code is not done again.
         tables: labels and inputs to share between tasks.
@@ -149,7 +152,7 @@ def climb(
     results = []
     for at in [moment(origin, where="origins") for origin in origins]:
         truth = truths(task, log, at)
-        known = log if isinstance(split, UserSplit) else log.before(at)
+        known = (log if isinstance(split, UserSplit) else log.before(at)).sample(sample)
         for rung in rungs:
             say(f"{task.name} at {moments.text(at)}: {rung}")
             settings = workshop.settings(rung, task)
@@ -162,7 +165,7 @@ def climb(
                 if place:
                     _keep(result, place)
             results.append(result)
-    return Ladder(task, split, tuple(results))
+    return Ladder(task, split, tuple(results), sample)
 
 
 def _attempt(

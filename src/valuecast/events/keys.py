@@ -14,6 +14,7 @@ import polars as pl
 from valuecast import columns as c
 from valuecast import moments
 from valuecast.errors import LogError
+from valuecast.events import engine
 from valuecast.events.log import EventLog
 from valuecast.events.schema import BUCKETS
 
@@ -58,11 +59,13 @@ def passes(log: EventLog, keys: pl.DataFrame, *, at_once: int) -> Iterator[tuple
     Args:
         log: is asked.
         keys: ``user, at``; those of one user stay together.
-        at_once: about how many of them a part has. There are at most ``BUCKETS`` parts.
+        at_once: about how many of them a part has (see ``engine.scaled``).
 
     Yields:
-        The buckets of the log that hold the users of a part, which lie together on disk, and their keys in their order.
+        The part of the log that holds the users of some keys, which lie together on disk, and these keys in their
+        order: some buckets, or some users of one.
     """
+    at_once = engine.scaled(at_once)
     parts = min(BUCKETS, -(-len(keys) // at_once))
     if parts <= 1:
         yield log, keys
@@ -74,6 +77,17 @@ def passes(log: EventLog, keys: pl.DataFrame, *, at_once: int) -> Iterator[tuple
     edges = [BUCKETS * i // parts for i in range(parts + 1)]
     for first, end in pairwise(edges):
         part = placed.filter(pl.col(c.BUCKET).is_between(first, end - 1)).drop(c.BUCKET)
-        if not part.is_empty():
-            within = log.events.filter(log.events[c.BUCKET].between(first, end - 1))
-            yield replace(log, events=within), part
+        within = log.events.filter(log.events[c.BUCKET].between(first, end - 1))
+        for users in _runs(part, at_once=at_once if parts == BUCKETS else len(part)):
+            low, high = users[0], users[-1]
+            theirs = (
+                within if len(users) == part[c.USER].n_unique() else within.filter(within[c.USER].between(low, high))
+            )
+            yield replace(log, events=theirs), part.filter(pl.col(c.USER).is_between(pl.lit(low), pl.lit(high)))
+
+
+def _runs(keys: pl.DataFrame, *, at_once: int) -> list[pl.Series]:
+    """Return the users of some keys, sorted, in runs with about so many keys."""
+    counted = keys.group_by(c.USER).len("count").sort(c.USER)
+    run = (pl.col("count").cum_sum() - 1) // max(at_once, 1)
+    return [part[c.USER] for part in counted.with_columns(run.alias("run")).partition_by("run", maintain_order=True)]

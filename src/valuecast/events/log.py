@@ -15,9 +15,9 @@ import polars as pl
 
 from valuecast import columns as c
 from valuecast import moments
-from valuecast.errors import LogError, SourceError
+from valuecast.errors import LogError, SourceError, check_share
 from valuecast.events import engine
-from valuecast.events.schema import CANONICAL_TYPES, Kind, Span, identified, quote, rows_digest
+from valuecast.events.schema import BUCKETS, CANONICAL_TYPES, Kind, Span, identified, quote, rows_digest
 from valuecast.language import Text
 from valuecast.moments import Moment, moment
 
@@ -57,7 +57,8 @@ class SideTable:
 class EventLog:
     """Events, items and users of one shop, and the span they are known for.
 
-    ``before`` and ``between`` are the only ways to cut a log in time. Nothing is mutated.
+    ``before`` and ``between`` are the only ways to cut a log in time; ``sample`` takes some of its users. Nothing is
+    mutated.
 
     Attributes:
         events: the canonical event table (see ``valuecast.columns``) with the shop's ``fields``.
@@ -212,6 +213,28 @@ class EventLog:
             items=self.items and self.items.before(until),
             users=self.users and self.users.before(until),
         )
+
+    def sample(self, share: float) -> EventLog:
+        """Return the log of a share of the users, all of what each did: where fewer are enough to learn from.
+
+        Users are drawn by a digest of their name: the same ones at any moment and on any engine, and a larger share
+        holds those of a smaller one. They lie together on disk, so the others are not read.
+
+        Args:
+            share: of the users, such as 0.1.
+
+        Raises:
+            ConfigError: it is not above 0 and at most 1.
+        """
+        check_share(share, where="sample")
+        if share == 1:
+            return self
+        whole, part = divmod(share * BUCKETS, 1)
+        user, bucket = self.events[c.USER], self.events[c.BUCKET]
+        # the bucket is the first four digits of the digest; those that follow draw within one
+        inside = user.hexdigest("md5").substr(4, 4) < f"{int(part * 16**4):04x}"
+        drawn = self.events.filter(bucket <= int(whole), (bucket < int(whole)) | inside)
+        return replace(self, events=drawn, digest=f"{self.digest} x {share:g}")
 
     @property
     def engine(self) -> Engine:

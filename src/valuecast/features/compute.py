@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from valuecast import columns as c
 from valuecast.errors import LogError
+from valuecast.events import engine
 from valuecast.events.attributes import attributed, described
 from valuecast.events.keys import asked, passes, read_keys
 from valuecast.events.log import EventLog
@@ -33,7 +34,9 @@ CODES: Final = 64
 MIN_SHARE: Final = 0.01
 """A value in less than this share of the rows gets neither a feature nor a code: a name is not a category."""
 KEYS_PER_PASS: Final = 50_000
-"""Keys are worked on in so many passes that about this many are in the engine at once."""
+"""Keys are worked on in so many passes that about this many are in the engine at once (see ``engine.scaled``)."""
+COPIES: Final = 2
+"""A table in memory is there this many times over at the most, while something learns from it."""
 
 
 def learn(log: EventLog, *, windows: Sequence[int] = WINDOWS, top: int = 8) -> FeatureSet:
@@ -102,8 +105,19 @@ def compute(spec: FeatureSet, log: EventLog, keys: Any) -> pl.DataFrame:
     Raises:
         ModelError: the log lacks a column that was there at learning, or it has another type.
         LogError: the keys are not keys, or a moment is later than the log is known.
+        ConfigError: the table is larger than the memory that there may be; found before most of it is computed.
     """
-    return pl.concat(stream(spec, log, keys)).sort(c.AT, c.USER)
+    rows, parts = read_keys(log, keys), list[pl.DataFrame]()
+    for part in stream(spec, log, rows):
+        if not parts and len(part):
+            engine.afford(
+                COPIES * part.estimated_size() * len(rows) / len(part),
+                f"features of {len(rows):,} rows",
+                where=log.origin,
+                remedy="Learn from fewer users (sample) or at fewer moments (every)",
+            )
+        parts.append(part)
+    return pl.concat(parts).sort(c.AT, c.USER)
 
 
 def stream(spec: FeatureSet, log: EventLog, keys: Any) -> Iterator[pl.DataFrame]:

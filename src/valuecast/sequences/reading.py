@@ -16,6 +16,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from valuecast import columns as c
+from valuecast.events import engine
 from valuecast.events.attributes import described
 from valuecast.events.exact import LIMIT
 from valuecast.events.log import EventLog
@@ -29,7 +30,7 @@ MADE: Final = (LINES, GAP)
 DAY: Final = 86_400_000_000
 """Microseconds in a day."""
 LINES_PER_PASS: Final = 1_000_000
-"""Users are read so many at a time that they have about this many lines."""
+"""Users are read so many at a time that they have about this many lines (see ``engine.scaled``)."""
 
 _MOMENT: Final = (c.USER, c.TIME, c.EVENT, c.ORDER)
 
@@ -80,7 +81,7 @@ def passes(log: EventLog) -> Iterator[tuple[pl.Series, ir.Table]]:
     """Yield users in the order of their names, and their lines, in passes that bound the memory."""
     events = log.events
     counted = log.collect(events.group_by(c.USER).aggregate(count=events.count()).order_by(c.USER))
-    number = (counted["count"].cum_sum() - 1) // LINES_PER_PASS
+    number = (counted["count"].cum_sum() - 1) // engine.scaled(LINES_PER_PASS)
     for part in counted.with_columns(number.alias("pass")).partition_by("pass", maintain_order=True):
         users = part[c.USER]
         within = events if len(users) == len(counted) else events.filter(events[c.USER].between(users[0], users[-1]))

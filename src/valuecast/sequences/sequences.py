@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from valuecast import artifact
 from valuecast import columns as c
 from valuecast.errors import ModelError
+from valuecast.events import engine
 from valuecast.events.log import EventLog
 from valuecast.sequences import reading
 from valuecast.sequences.encoding import Encoding
@@ -98,13 +99,16 @@ def encode(encoding: Encoding, log: EventLog, *, folder: Path | None = None) -> 
     Raises:
         ModelError: the log lacks a column that was there at learning, or it has another type; or ``folder`` holds
             something else.
+        ConfigError: without a folder, the arrays are larger than the memory that there may be.
     """
     encoding.check(log)
     if folder is None:
-        users, parts, book = [], [_start(encoding)], _Book()
+        users, parts, book, size = [], [_start(encoding)], _Book(), 0
         for names, part in _parts(encoding, log, book):
             users.append(names)
             parts.append(part)
+            size += sum(array.nbytes for array in part.values())
+            engine.afford(2 * size, "histories", where=log.origin, remedy="Give a folder, from which they are read")
         whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         return _sequences(encoding, _together(users), book.texts, whole)
     facts = {"log": log.fingerprint, "encoding": encoding.to_dict(), "code": artifact.code_digest()}

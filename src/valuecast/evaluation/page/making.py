@@ -63,6 +63,14 @@ def making(ladders: Sequence[Ladder]) -> Section:
                 )
             )
     words = Paragraph(_CHOSEN_BY_USERS if isinstance(ladders[0].split, UserSplit) else _CHOSEN_BY_TIME)
+    if (share := ladders[0].sample) < 1:
+        words = Paragraph(
+            Text(
+                f"{words.text.en} Models learned from {share:.3g} of the users, drawn by a digest of their names; "
+                "everyone was tested.",
+                f"{words.text.zh}模型只用 {share:.3g} 的用户训练（按用户名的摘要抽取）；测试覆盖全部用户。",
+            )
+        )
     asked = (Paragraph(Text(str(ladder.task), str(ladder.task))) for ladder in ladders)
     return Section(Text("How it was made", "结果是如何得到的"), (words, *asked, *blocks))
 
