@@ -156,6 +156,9 @@ def report(found: pl.DataFrame) -> None:
             pl.col("seconds").mean().round(1),
             *spread,
         )
+        if not (full := table.filter(method="full")).is_empty():
+            times = (pl.col(name) / full[name].item() for name in ("parameters", "seconds"))
+            table = table.with_columns(*(each.round(3).name.suffix(", times full's") for each in times))
         print(f"\n{trunk}: {own['network'][0]:,} parameters; heads, which every method trains: {own['heads'][0]:,}\n")
         show(table.sort(pl.col("method").replace_strict({name: i for i, name in enumerate(METHODS)})))
         for method in METHODS:

@@ -52,9 +52,10 @@ class Speed:
     calls: int
     peak: float
 
-    def line(self) -> str:
-        told = (f"{self.per_second:,.0f}", f"{self.p50:,.0f}", f"{self.p99:,.0f}", str(self.calls))
-        return f"| {self.rung} | {self.scored:,} | {' | '.join(told)} | {self.peak:,.0f} |"
+    def line(self, first: Speed) -> str:
+        speed = (f"{self.per_second:,.0f}", f"{self.per_second / first.per_second:.2f}")
+        wait = (f"{self.p50:,.0f}", f"{self.p50 / first.p50:.2f}", f"{self.p99:,.0f}", str(self.calls))
+        return f"| {self.rung} | {self.scored:,} | {' | '.join((*speed, *wait))} | {self.peak:,.0f} |"
 
 
 def shop(folder: Path, *, users: int) -> Path:
@@ -118,10 +119,13 @@ def main() -> None:
             pool.map(measured, rungs, *([each] * len(rungs) for each in (folder / "models", place, asked.calls)))
         )
     print(f"\n{asked.users:,} users, {found[0].events:,} events; {TASK} at the end of the log\n")
-    print("| Rung | Users scored | Users/s | One user, p50 ms | p99 ms | Calls | Peak memory, MiB |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
+    times = f"times {rungs[0]}"
+    print(
+        f"| Rung | Users scored | Users/s | {times} | One user, p50 ms | {times} | p99 ms | Calls | Peak memory, MiB |"
+    )
+    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     for each in found:
-        print(each.line())
+        print(each.line(found[0]))
 
 
 if __name__ == "__main__":

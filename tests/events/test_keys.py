@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from tests.logs import shop
-from valuecast.events.keys import asked, passes
+from valuecast.events.keys import asked, passes, portions
 from valuecast.events.log import EventLog
 
 
@@ -40,3 +40,11 @@ def test_a_log_of_some_users_holds_theirs_alone(log: EventLog) -> None:
     events = log.collect(log.events)
     assert known.collect(known.events).sort("id").equals(events.filter(pl.col("user").is_in(users)).sort("id"))
     assert (known.span, known.schema) == (log.span, log.schema)
+
+
+@pytest.mark.parametrize("users", [1, 40, 1_000])
+def test_every_event_is_in_one_portion_with_all_of_its_user(log: EventLog, users: int) -> None:
+    found = [part.collect(part.events) for part in portions(log, users=users)]
+    assert len(found) == max(1, -(-log.count_users() // users))
+    assert pl.concat(found).sort("id").equals(log.collect(log.events).sort("id"))
+    assert sum(part["user"].n_unique() for part in found) == log.count_users()

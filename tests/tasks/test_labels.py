@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.logs import DAYS, START, cutoffs, frames, log_of
+from tests.logs import DAYS, START, cutoffs, frames, log_of, shop
 from valuecast import tasks
 from valuecast.errors import TaskError
 from valuecast.tasks import Task
@@ -119,6 +119,19 @@ def test_waits_equal_a_naive_loop_and_agree_with_labels(frame: pl.DataFrame, at:
         for target, days in task.targets.items():
             happened = (both["seen"] & (both["days"] < days)).cast(pl.Float64)
             assert both[target].to_list() == (1 - happened).to_list()
+
+
+def test_portions_of_the_users_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    log, task = shop(40, 200), tasks.churn([20, 30], active=60)
+    at = [log.span.until - timedelta(days=days) for days in (60, 45, 30)]
+    keys = eligible(task, log, at)
+    ghost = pl.concat([keys, keys.head(1).with_columns(user=pl.lit("nobody"))])
+    whole = (labels(task, log, at), waits(task, log, at), history(task, log, ghost))
+    monkeypatch.setattr("valuecast.tasks.labels.PAIRS_AT_ONCE", 20)
+    assert eligible(task, log, at).equals(keys)
+    assert labels(task, log, at).equals(whole[0])
+    assert waits(task, log, at).equals(whole[1])
+    assert history(task, log, ghost).equals(whole[2])
 
 
 def test_a_wait_counts_what_the_task_counts_and_ends_with_the_log() -> None:

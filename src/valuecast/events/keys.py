@@ -15,7 +15,7 @@ from valuecast import columns as c
 from valuecast import moments
 from valuecast.errors import LogError
 from valuecast.events import engine
-from valuecast.events.log import EventLog
+from valuecast.events.log import EventLog, drawn
 from valuecast.events.schema import BUCKETS
 
 
@@ -51,6 +51,16 @@ def asked(log: EventLog, keys: pl.DataFrame) -> EventLog:
     """Return a log with the events of the users of some keys alone: those of the others need not be looked at."""
     users = ibis.memtable(keys.select(pl.col(c.USER).unique(maintain_order=True)))
     return replace(log, events=log.events.semi_join(users, c.USER))
+
+
+def portions(log: EventLog, *, users: int) -> Iterator[EventLog]:
+    """Yield the log of about so many users at a time, all together everyone's (see ``engine.scaled``)."""
+    count = -(-log.count_users() // engine.scaled(users))
+    if count <= 1:
+        yield log
+        return
+    for number in range(count):
+        yield replace(log, events=drawn(log.events, number / count, (number + 1) / count))
 
 
 def passes(log: EventLog, keys: pl.DataFrame, *, at_once: int) -> Iterator[tuple[EventLog, pl.DataFrame]]:

@@ -229,12 +229,7 @@ class EventLog:
         check_share(share, where="sample")
         if share == 1:
             return self
-        whole, part = divmod(share * BUCKETS, 1)
-        user, bucket = self.events[c.USER], self.events[c.BUCKET]
-        # the bucket is the first four digits of the digest; those that follow draw within one
-        inside = user.hexdigest("md5").substr(4, 4) < f"{int(part * 16**4):04x}"
-        drawn = self.events.filter(bucket <= int(whole), (bucket < int(whole)) | inside)
-        return replace(self, events=drawn, digest=f"{self.digest} x {share:g}")
+        return replace(self, events=drawn(self.events, 0, share), digest=f"{self.digest} x {share:g}")
 
     @property
     def engine(self) -> Engine:
@@ -271,6 +266,23 @@ class EventLog:
         with engine.within_limits():
             found: pl.DataFrame = backend.to_polars(expression)
         return found
+
+
+def drawn(events: ir.Table, low: float, high: float) -> ir.Table:
+    """Return the events of the users whose digest lies in ``[low, high)``, as a share of all that there are.
+
+    They lie together on disk: the first four digits of the digest give the bucket; those that follow, the place in it.
+    """
+    bucket, digits = events[c.BUCKET], events[c.USER].hexdigest("md5").substr(4, 4)
+
+    def below(share: float) -> ir.BooleanValue:
+        whole, part = divmod(share * BUCKETS, 1)
+        inside = digits < f"{int(part * 16**4):04x}"
+        return (bucket < int(whole)) | ((bucket == int(whole)) & inside) if part else bucket < int(whole)
+
+    # said of buckets alone too, which the engine can look up
+    near = bucket.between(int(low * BUCKETS), int(high * BUCKETS))
+    return events.filter(near, *([~below(low)] if low else []), *([below(high)] if high < 1 else []))
 
 
 def connect() -> Any:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import reduce
+from typing import Final
 
 import ibis
 import ibis.expr.types as ir
@@ -15,6 +16,7 @@ from valuecast import columns as c
 from valuecast import moments
 from valuecast.errors import TaskError, suggest
 from valuecast.events.exact import exact
+from valuecast.events.keys import passes, portions
 from valuecast.events.log import EventLog
 from valuecast.tasks.query import Aggregate
 from valuecast.tasks.resolve import Resolver
@@ -38,6 +40,8 @@ EVER = Window(None, 0)
 AHEAD = Window(0, None)
 DAYS, SEEN, KNOWN = "days", "seen", "known"
 """Columns of ``waits``."""
+PAIRS_AT_ONCE: Final = 4_000_000
+"""Users are worked on in portions that have about this many pairs of a user and a cutoff (see ``engine.scaled``)."""
 Measure = Callable[[ir.Table, ir.BooleanValue], ir.Scalar]
 """A number of those events of a table for which a condition holds."""
 
@@ -80,15 +84,18 @@ def labels(task: Task, log: EventLog, cutoffs: Sequence[datetime]) -> pl.DataFra
                 where=f"task '{task.name}'",
                 remedy=f"Use a moment up to {moments.text(log.span.until - task.horizon)}, or a shorter horizon.",
             )
-    question = task.question
     windows = {name: Window(0, days) for name, days in task.targets.items()}
-    totals = _totals(question.aggregate, log, cutoffs, windows, task=task)
-    joined = _beside(eligible(task, log, cutoffs), [totals])
-    joined = joined.with_columns(pl.col(*windows).fill_null(0.0))
-    if question.comparison:
-        compared = (question.comparison.holds(pl.col(name)).cast(pl.Float64).alias(name) for name in windows)
-        joined = joined.with_columns(compared)
-    return joined
+
+    def cut(part: EventLog) -> pl.DataFrame:
+        totals = _totals(task.question.aggregate, part, cutoffs, windows, task=task)
+        joined = _beside(_asked_about(task, part, cutoffs), [totals])
+        joined = joined.with_columns(pl.col(*windows).fill_null(0.0))
+        if comparison := task.question.comparison:
+            compared = (comparison.holds(pl.col(name)).cast(pl.Float64).alias(name) for name in windows)
+            joined = joined.with_columns(compared)
+        return joined
+
+    return _somebody(_in_portions(cut, log, cutoffs), task, log, cutoffs)
 
 
 def waits(task: Task, log: EventLog, cutoffs: Sequence[datetime]) -> pl.DataFrame:
@@ -115,15 +122,19 @@ def waits(task: Task, log: EventLog, cutoffs: Sequence[datetime]) -> pl.DataFram
                 where=f"task '{task.name}'",
                 remedy="Use an earlier moment.",
             )
-    counted = Resolver(log, task.name).events(task.question.aggregate)
-    first = _measured(log, counted, cutoffs, {"first": (AHEAD, _first)})
     day, until = pl.duration(days=1), pl.lit(log.span.until, dtype=pl.Datetime("us"))
-    return _beside(eligible(task, log, cutoffs), [first]).select(
-        *c.KEY,
-        ((pl.coalesce("first", until) - pl.col(c.AT)) / day).alias(DAYS),
-        pl.col("first").is_not_null().alias(SEEN),
-        ((until - pl.col(c.AT)) / day).alias(KNOWN),
-    )
+
+    def cut(part: EventLog) -> pl.DataFrame:
+        counted = Resolver(part, task.name).events(task.question.aggregate)
+        first = _measured(part, counted, cutoffs, {"first": (AHEAD, _first)})
+        return _beside(_asked_about(task, part, cutoffs), [first]).select(
+            *c.KEY,
+            ((pl.coalesce("first", until) - pl.col(c.AT)) / day).alias(DAYS),
+            pl.col("first").is_not_null().alias(SEEN),
+            ((until - pl.col(c.AT)) / day).alias(KNOWN),
+        )
+
+    return _somebody(_in_portions(cut, log, cutoffs), task, log, cutoffs)
 
 
 def history(task: Task, log: EventLog, keys: pl.DataFrame) -> pl.DataFrame:
@@ -134,6 +145,11 @@ def history(task: Task, log: EventLog, keys: pl.DataFrame) -> pl.DataFrame:
         history), ``silence`` (days since the last event that counts, null if none) and ``tenure`` (days since the
         user's first event of any type).
     """
+    found = [_history(task, known, part) for known, part in passes(log, keys, at_once=PAIRS_AT_ONCE)]
+    return found[0] if len(found) == 1 else pl.concat(found).sort(c.AT, c.USER)
+
+
+def _history(task: Task, log: EventLog, keys: pl.DataFrame) -> pl.DataFrame:
     cutoffs = keys[c.AT].unique().sort().to_list()
     aggregate = task.question.aggregate
     windows = {name: Window(-days, 0) for name, days in task.targets.items()} | {"ever": EVER}
@@ -156,14 +172,27 @@ def eligible(task: Task, log: EventLog, cutoffs: Sequence[datetime]) -> pl.DataF
     Raises:
         TaskError: nobody is eligible at any of the cutoffs.
     """
-    found = asked_about(task, log, cutoffs)
+    return _somebody(asked_about(task, log, cutoffs), task, log, cutoffs)
+
+
+def _somebody(found: pl.DataFrame, task: Task, log: EventLog, cutoffs: Sequence[datetime]) -> pl.DataFrame:
     if found.is_empty():
         raise nobody(task, log, cutoffs)
     return found
 
 
+def _in_portions(work: Callable[[EventLog], pl.DataFrame], log: EventLog, cutoffs: Sequence[datetime]) -> pl.DataFrame:
+    """Do for some users at a time what needs every pair of a user and a cutoff; sorted by ``at, user``."""
+    found = [work(part) for part in portions(log, users=max(1, PAIRS_AT_ONCE // max(1, len(cutoffs))))]
+    return found[0] if len(found) == 1 else pl.concat(found).sort(c.AT, c.USER)
+
+
 def asked_about(task: Task, log: EventLog, cutoffs: Sequence[datetime]) -> pl.DataFrame:
     """Return what ``eligible`` does, or no rows where nobody is eligible."""
+    return _in_portions(lambda part: _asked_about(task, part, cutoffs), log, cutoffs)
+
+
+def _asked_about(task: Task, log: EventLog, cutoffs: Sequence[datetime]) -> pl.DataFrame:
     conditions = {f"condition_{i}": condition for i, condition in enumerate(task.question.when)}
     first = log.collect(log.events.group_by(c.USER).aggregate(first=log.events[c.TIME].min()))
     moments_of = pl.DataFrame({c.AT: cutoffs}, schema={c.AT: pl.Datetime("us")})
