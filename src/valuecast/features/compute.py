@@ -35,7 +35,7 @@ MIN_SHARE: Final = 0.01
 """A value in less than this share of the rows gets neither a feature nor a code: a name is not a category."""
 KEYS_PER_PASS: Final = 50_000
 """Keys are worked on in so many passes that about this many are in the engine at once (see ``engine.scaled``)."""
-COPIES: Final = 2
+COPIES: Final = 3
 """A table in memory is there this many times over at the most, while something learns from it."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -25,6 +25,9 @@ HORIZONS: Final = (30, 90)
 """Days in which events that follow are counted."""
 SLICES: Final = 4
 """Slices of a user in a batch."""
+
+AT_ONCE: Final = 2**22
+"""Events that are looked at together."""
 
 _KEYS: Final = 2**62  # numbers that a key of user and time may reach
 
@@ -50,50 +53,49 @@ def following(sequences: Sequences, *, until: int) -> Following:
     Events at the very moment of an event do not follow it. Purchases are counted where there are other types of event,
     or may be elsewhere.
     """
-    purchase = _purchases(sequences)
-    kinds = {"events": np.ones(sequences.count, np.bool_)}
-    if sequences.encoding.common or (purchase.any() and not purchase.all()):
-        kinds["purchases"] = purchase
-    before = {kind: np.append(0, np.cumsum(chosen)) for kind, chosen in kinds.items()}
+    parts = (slice(low, low + AT_ONCE) for low in range(0, sequences.count, AT_ONCE))
+    bought = sum(int(_purchases(sequences, part).sum()) for part in parts)
+    kinds = ["events", "purchases"] if sequences.encoding.common or 0 < bought < sequences.count else ["events"]
     names = tuple(f"{kind}_{days}d" for kind in kinds for days in HORIZONS)
     found = np.full((sequences.count, len(names)), -1, np.int8)
     horizons = np.array(HORIZONS) * DAY
-    for low, first in _parts(sequences, reach=int(horizons.max())):
-        time, own = sequences.time[low : low + len(first)], first
-        after = low + np.searchsorted(own, own, side="right")
+    for low, own in _parts(sequences, reach=int(horizons.max())):
+        part = slice(low, low + len(own))
+        counted = {"events": np.ones(len(own), np.bool_), "purchases": _purchases(sequences, part)}
+        before = [np.append(0, np.cumsum(counted[kind])) for kind in kinds]
+        after = np.searchsorted(own, own, side="right")
         for column, horizon in enumerate(horizons):
-            end = low + np.searchsorted(own, own + horizon, side="left")
-            known = time + horizon <= until
-            for number, count in enumerate(before.values()):
+            end = np.searchsorted(own, own + horizon, side="left")
+            known = sequences.time[part] + horizon <= until
+            for number, count in enumerate(before):
                 classes = np.searchsorted(COUNTS, count[end] - count[after], side="right") - 1
-                found[low : low + len(own), number * len(horizons) + column] = np.where(known, classes, -1)
+                found[part, number * len(horizons) + column] = np.where(known, classes, -1)
     return Following(names, np.tile(horizons, len(kinds)), found)
 
 
-def _purchases(sequences: Sequences) -> NDArray[np.bool_]:
-    """Return which events are purchases: the first code of every event is that of its type."""
+def _purchases(sequences: Sequences, part: slice) -> NDArray[np.bool_]:
+    """Return which of some events are purchases: the first code of every event is that of its type."""
     values = sequences.encoding.vocabularies[0].values
+    first = sequences.codes[sequences.edges[:-1][part]]
     if c.PURCHASE not in values:
-        return np.zeros(sequences.count, np.bool_)
-    found: NDArray[np.bool_] = sequences.codes[sequences.edges[:-1]] == 1 + values.index(c.PURCHASE)
+        return np.zeros(len(first), np.bool_)
+    found: NDArray[np.bool_] = first == 1 + values.index(c.PURCHASE)
     return found
 
 
-def _parts(sequences: Sequences, *, reach: int) -> list[tuple[int, IntArray]]:
-    """Return, for some users at a time, the number of their first event, and keys that rise over their events.
+def _parts(sequences: Sequences, *, reach: int) -> Iterator[tuple[int, IntArray]]:
+    """Yield, for some users at a time, the number of their first event, and keys that rise over their events.
 
     A key is a time that starts anew for every user, more than ``reach`` after the last of the user before.
     """
     if not sequences.count:
-        return []
+        return
     start, width = int(sequences.time.min()), int(sequences.time.max() - sequences.time.min()) + reach + 1
     users = max(_KEYS // width, 1)
-    found = []
     for first in range(0, len(sequences.users), users):
         bounds = sequences.starts[first : first + users + 1]
         user = np.repeat(np.arange(len(bounds) - 1), np.diff(bounds))
-        found.append((int(bounds[0]), sequences.time[bounds[0] : bounds[-1]] - start + user * width))
-    return found
+        yield int(bounds[0]), sequences.time[bounds[0] : bounds[-1]] - start + user * width
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,8 +217,9 @@ class Histories:
 
 def _counted(sequences: Sequences, chosen: NDArray[np.bool_]) -> IntArray:
     """Return how many of each user's events are chosen; shape (U,)."""
-    before = np.append(0, np.cumsum(chosen))
-    return np.diff(before[sequences.starts])
+    if not len(chosen):
+        return np.zeros(len(sequences.users), np.int64)
+    return np.add.reduceat(chosen, sequences.starts[:-1], dtype=np.int64)  # no user is without an event
 
 
 def _windows(user: IntArray, start: IntArray, end: IntArray) -> Windows:
