@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
 
@@ -14,6 +15,7 @@ from valuecast.events.log import EventLog
 from valuecast.sequences.learning import learn
 from valuecast.sequences.reading import DAY
 from valuecast.sequences.sequences import Sequences, encode
+from valuecast.sequences.windows import Windows
 from valuecast.training import histories
 from valuecast.training.asking import COUNTS
 from valuecast.training.histories import SLICES, Histories, following
@@ -89,6 +91,22 @@ def test_training_sees_nothing_of_what_is_judged(sequences: Sequences, sliced: b
         seen |= set(event[event >= 0].tolist())
     early = set(np.flatnonzero(sequences.time < feed.until).tolist())
     assert seen == early if not sliced else seen <= early and len(seen) > 0.5 * len(early)
+
+
+@pytest.mark.parametrize("sliced", [False, True])
+def test_what_is_counted_is_what_an_epoch_shows_of_some_users_after_the_other(
+    sequences: Sequences, sliced: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(histories, "NEIGHBOURS", 4)
+    feed, _ = feeds(sequences, sliced=sliced)
+
+    def spelled(items: Iterable[Windows]) -> list[tuple[int, int, int]]:
+        columns = ((item.user.tolist(), item.start.tolist(), item.end.tolist()) for item in items)
+        return [row for three in columns for row in zip(*three, strict=True)]
+
+    ordered, every = spelled(feed.ordered()), sorted(spelled(feed.plan(0)))
+    for low in range(0, len(every), 4):
+        assert sorted(ordered[low : low + 4]) == every[low : low + 4]
 
 
 def test_each_later_event_is_judged_once_with_half_a_window_before_it(sequences: Sequences) -> None:

@@ -28,6 +28,10 @@ SLICES: Final = 4
 
 AT_ONCE: Final = 2**22
 """Events that are looked at together."""
+COUNTED: Final = 2**16
+"""Events, with padding, of a batch that is only counted."""
+NEIGHBOURS: Final = 2**14
+"""Windows that lie together in the files; of these, alike ones share such a batch."""
 
 _KEYS: Final = 2**62  # numbers that a key of user and time may reach
 
@@ -137,6 +141,21 @@ class Histories:
             return self._slices(random)
         windows = self._covering
         return [_chosen(windows, some) for some in cut.bucketed(windows, self.events, random)]
+
+    def ordered(self) -> Iterator[Windows]:
+        """Yield the windows of the first epoch, of some users after the other, in large batches.
+
+        So files are read from front to back, where that is all that matters: to count what is asked.
+        """
+        items = self.plan(0)
+        user, start, end = (
+            np.concatenate([getattr(item, name) for item in items]) for name in ("user", "start", "end")
+        )
+        order = np.lexsort((end, start, user))
+        for low in range(0, len(order), NEIGHBOURS):
+            some = order[low : low + NEIGHBOURS]
+            near = _windows(user[some], start[some], end[some])
+            yield from (_chosen(near, alike) for alike in cut.bucketed(near, COUNTED))
 
     def load(self, item: Windows) -> Asked:
         """Read a batch, and what is asked about it."""

@@ -101,7 +101,7 @@ class Share:
             question: {field: torch.zeros(field.classes, dtype=torch.float64) for field in question.fields}
             for question in every
         }
-        for item in self.feed.plan(0):
+        for item in self.feed.ordered():
             asked = self.feed.load(item)
             for question, fields in cases.items():
                 chosen = question.events(asked)
