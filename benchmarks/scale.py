@@ -1,8 +1,9 @@
 """From a raw log to a score for everyone, however large the log: seconds, memory, and a floor beside each stage.
 
 For each size a shop is simulated, with about 33 events of each of its users in two years. Every stage works in a
-process of its own, with one budget for all of its memory (``VALUECAST_MEMORY``). Its floor is the least that somebody
-would have to do for it with the same threads and memory, in a process of its own too:
+process of its own, with one budget for all of its memory (``VALUECAST_MEMORY``); what it took at its peak is without
+pages of mapped files, which can be dropped at any time. Its floor is the least that somebody would have to do for it
+with the same threads and memory, in a process of its own too:
 
 - ingest, labels: the statements in ``benchmarks/sql/``, which serve this one shop and check no row;
 - features: one query that reads the events once, and adds up six numbers for each user;
@@ -12,8 +13,9 @@ would have to do for it with the same threads and memory, in a process of its ow
   (histories are opened, what follows each event is counted, windows are planned, classes counted) stands by itself;
 - scores: the trunk alone, forward, on random vectors: one for each event that is read, in windows of their mean length.
 
-Features are of everyone asked about at one moment; labels are ``churn(days=90, active=180)`` at twelve. Heads are
-fitted to a sample of 20,000 users, on a network that was pre-trained on what these did; everyone is scored.
+Labels are ``churn(days=90, active=180)`` at twelve moments, and features of everyone whom this asks about at one. Heads
+for ``churn(days=90)``, which asks about all users, are fitted to 20,000 of them, on a network that was pre-trained on
+what these did; then everyone is scored.
 
     python benchmarks/scale.py --events 1000000 10000000 100000000 --folder runs/scale
 
@@ -32,12 +34,13 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import duckdb
 import polars as pl
 import torch
-from data import TASK, by_sql, cutoffs, peak, warm_up
+from data import TASK, by_sql, cutoffs, warm_up
 from training import first, learned, repeated
 
 from valuecast.config.learning import Architecture, Finetuning, Optimisation, Pretraining
@@ -64,11 +67,15 @@ EVENTS_EACH = 100 / 3
 """Of a user of this shop, about."""
 STAGES = ("ingest", "labels", "features", "shards", "begin", "pass", "fit", "scores")
 SPLIT = TimeSplit(rounds=1)
+EVERYONE = "churn(days=90)"
 TINY = Pretraining(Architecture(size="tiny"), optimisation=Optimisation(epochs=1))
 QUICK = Finetuning(TINY.optimisation)
 LEARNERS = 20_000
 PADDED = 1_000_000
 """Vectors, with padding, that the beginning of a pass of pre-training learns from, and that a floor is measured on."""
+
+FAR = 10**10
+NIGHT = 8
 
 Found = dict[str, float]
 
@@ -118,22 +125,15 @@ def do_shards(folder: Path) -> Found:
     return timed(work)
 
 
-def do_begin(folder: Path) -> Found:
+def do_begin(folder: Path) -> dict[str, Any]:
+    """What comes before the first step; and, since it takes long, the beginning of the pass in the same process."""
     log = EventLog.read(folder / "log")
-
-    def work() -> int:
-        pool = pool_of(folder, log)
-        pool.learner()
-        return pool.shares[0].feed.sequences.count
-
-    return timed(work)
-
-
-def do_pass(folder: Path) -> Found:
-    pool = pool_of(folder, EventLog.read(folder / "log"))
+    begun = time.perf_counter()
+    pool = Pool.of((log,), TINY, common=False, seed=0, folder=folder / "pretraining")
     feed, learner = pool.shares[0].feed, pool.learner()
-    plan = feed.plan(0)
-    whole = sum(int((item.end - item.start).max()) * len(item) for item in plan)
+    found = {"seconds": time.perf_counter() - begun, "events": feed.sequences.count}
+
+    whole = sum(int((item.end - item.start).max()) * len(item) for item in feed.plan(0))
     some = first(feed, PADDED, epoch=0)
     learned(learner, first(feed, PADDED // 20, epoch=0), TINY.optimisation)  # warms up
     spent = learned(learner, some, TINY.optimisation)
@@ -142,7 +142,8 @@ def do_pass(folder: Path) -> Found:
     vectors = [(torch.randn(*each.mask.shape, learner.network.hidden), each) for each in batches]
     alone = repeated(trunk, lambda x: trunk(x[0].requires_grad_(), x[1].mask, x[1].days).square().mean(), vectors)
     times = whole / some.padded
-    return {"seconds": spent.wall * times, "floor": alone.wall * times, "events": feed.sequences.count}
+    beginning = {"seconds": spent.wall * times, "floor": alone.wall * times, "events": feed.sequences.count}
+    return {**found, "pass": beginning}
 
 
 def do_fit(folder: Path) -> Found:
@@ -151,9 +152,9 @@ def do_fit(folder: Path) -> Found:
 
     def work() -> int:
         some = log.sample(share)
-        base = pretrain(some.before(SPLIT.choices(parse(TASK), some)[-1].known), settings=TINY)
-        finetune(base, parse(TASK), some, method="frozen", settings=QUICK, split=SPLIT).save(folder / "model")
-        return some.collect(some.events.count().as_table()).item()
+        base = pretrain(some.before(SPLIT.choices(parse(EVERYONE), some)[-1].known), settings=TINY)
+        finetune(base, parse(EVERYONE), some, method="frozen", settings=QUICK, split=SPLIT).save(folder / "model")
+        return int(some.collect(some.events.count().as_table()).item())
 
     return timed(work)
 
@@ -168,10 +169,6 @@ def do_scores(folder: Path) -> Found:
         return events_of(folder)
 
     return timed(work)
-
-
-def pool_of(folder: Path, log: EventLog) -> Pool:
-    return Pool.of((log,), TINY, common=False, seed=0, folder=folder / "pretraining")
 
 
 # floors: each returns its seconds
@@ -241,13 +238,12 @@ def queried(statement: str) -> None:
     connected().execute(statement)
 
 
-DO: dict[str, Callable[[Path], Found]] = {
+DO: dict[str, Callable[[Path], dict[str, Any]]] = {
     "ingest": do_ingest,
     "labels": do_labels,
     "features": do_features,
     "shards": do_shards,
     "begin": do_begin,
-    "pass": do_pass,
     "fit": do_fit,
     "scores": do_scores,
 }
@@ -274,20 +270,36 @@ def events_of(folder: Path) -> int:
     return int(pl.scan_parquet(folder / "log" / "events-*.parquet").select(pl.len()).collect().item())
 
 
-def measured(side: str, stage: str, folder: Path, asked: argparse.Namespace) -> Found:
+def measured(side: str, stage: str, folder: Path, asked: argparse.Namespace) -> dict[str, Any]:
     limits = {"VALUECAST_MEMORY": asked.memory, "TMPDIR": str(folder)}
     limits |= dict.fromkeys(("VALUECAST_THREADS", "POLARS_MAX_THREADS", "OMP_NUM_THREADS"), str(asked.threads))
     command = [sys.executable, __file__, "--child", side, stage, str(folder)]
     done = subprocess.run(command, env=os.environ | limits, check=False, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"{side}, {stage}:\n{done.stderr}")
-    found: Found = json.loads(done.stdout.splitlines()[-1])
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
 
 
+class Own(Thread):
+    """Watches the memory that is this process's own: pages of mapped files can be dropped at any time."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.most = 0.0
+
+    def run(self) -> None:
+        while True:
+            status = Path("/proc/self/status").read_text(encoding="ascii")
+            self.most = max(self.most, int(status.partition("RssAnon:")[2].split()[0]) * 1024 / 1e9)
+            time.sleep(0.1)
+
+
 def child(side: str, stage: str, folder: Path) -> None:
+    own = Own()
+    own.start()
     found = {"do": DO, "floor": FLOORS}[side][stage](folder)
-    print(json.dumps(found | {"memory": peak()}))
+    print(json.dumps(found | {"memory": own.most}))
 
 
 def row(events: int, stage: str, folder: Path, asked: argparse.Namespace) -> dict[str, Any]:
@@ -296,10 +308,14 @@ def row(events: int, stage: str, folder: Path, asked: argparse.Namespace) -> dic
     if kept.exists():
         found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
         return found
+    if stage == "pass":
+        raise SystemExit("the pass is measured where it begins: remove begin.json")
     own = measured("do", stage, folder, asked)
-    floor = measured("floor", stage, folder, asked)["seconds"] if stage in FLOORS else own.pop("floor", math.nan)
-    found = {"size": events, "stage": stage, **own, "floor": floor}
-    kept.write_text(json.dumps(found), encoding="utf-8")
+    floor = measured("floor", stage, folder, asked)["seconds"] if stage in FLOORS else math.nan
+    for name, each in {"pass": own.pop("pass", None), stage: {"floor": floor, **own}}.items():
+        if each:
+            found = {"size": events, "stage": name, "memory": own["memory"], **each}
+            (folder / f"{name}.json").write_text(json.dumps(found), encoding="utf-8")
     return found
 
 
@@ -311,6 +327,19 @@ def shown(found: dict[str, Any]) -> str:
         f"| {found['size']:,} | {found['stage']} | {int(found['events']):,} | {found['seconds']:,.1f} | {each:.2f} "
         f"| {found['memory']:.2f} | {beside}"
     )
+
+
+def growth(found: list[dict[str, Any]], *, cores: int) -> list[str]:
+    """How each stage grows between the two largest sizes, and what that comes to at 10^10 events."""
+    lines = []
+    for stage in (each for each in STAGES if each != "fit"):  # which learns from a sample, whatever the size
+        *_, small, large = (each for each in found if each["stage"] == stage)
+        exponent = math.log(large["seconds"] / small["seconds"]) / math.log(large["events"] / small["events"])
+        times = (FAR / large["events"]) ** max(1.0, exponent)
+        hours = large["seconds"] * times / 3600
+        told = f"{large['seconds']:,.1f} s x {times:,.0f} = {hours:,.1f} h"
+        lines.append(f"| {stage} | {exponent:.2f} | {told} | {math.ceil(hours * cores / NIGHT):,} |")
+    return lines
 
 
 def main() -> None:
@@ -326,12 +355,18 @@ def main() -> None:
     asked = parser.parse_args()
     print("| shop | stage | events | s | microseconds an event | GB at the peak | floor, s | ratio |")
     print("|---|---|---|---|---|---|---|---|", flush=True)
-    for events in asked.events:
+    every = []
+    for events in sorted(asked.events):
         folder = asked.folder.absolute() / str(events)
         if not (folder / "shop" / SOURCES).exists():
             write(replace(SHOP, users=round(events / EVENTS_EACH)), folder / "shop")
         for stage in (each for each in STAGES if each in asked.stage):
-            print(shown(row(events, stage, folder, asked)), flush=True)
+            every.append(row(events, stage, folder, asked))
+            print(shown(every[-1]), flush=True)
+    if len(asked.events) > 1 and set(asked.stage) == set(STAGES):
+        print(f"\n| stage | grows with events to the power | at 10^10 events | cores that do it in {NIGHT} h |")
+        print("|---|---|---|---|")
+        print("\n".join(growth(every, cores=asked.threads)))
 
 
 if __name__ == "__main__":
