@@ -226,15 +226,31 @@ def test_pretraining_windows_cover_every_event_of_users_with_two(
 
 
 @settings(deadline=None, max_examples=60)
-@given(many_times, st.integers(1, 60), st.one_of(st.none(), st.integers(0, 9)))
-def test_batches_hold_each_window_once_within_their_size(times: list[list[int]], events: int, seed: int | None) -> None:
+@given(many_times, st.integers(1, 60), st.one_of(st.none(), st.integers(0, 9)), st.sampled_from([0, w.MANY]))
+def test_batches_hold_each_window_once_within_their_size(
+    times: list[list[int]], events: int, seed: int | None, many: int
+) -> None:
     sequences = histories(times)
     windows = w.covering(sequences, 8)
-    batches = w.bucketed(windows, events, None if seed is None else np.random.default_rng(seed))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(w, "MANY", many)
+        batches = w.bucketed(windows, events, None if seed is None else np.random.default_rng(seed))
     assert sorted(window for chosen in batches for window in chosen) == list(range(len(windows)))
     for chosen in batches:
         longest = (windows.end - windows.start)[chosen].max()
         assert len(chosen) == 1 or len(chosen) * longest <= events
+
+
+def test_very_many_windows_are_read_near_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(w, "MANY", 10_000)
+    windows = w.covering(histories([list(range(8))] * 20_000), 8)
+    batches = w.bucketed(windows, 64, np.random.default_rng(0))
+    assert sorted(np.concatenate(batches)) == list(range(20_000))
+    pool = np.concatenate(batches[:256])
+    blocks = np.unique(pool // 64)
+    assert len(blocks) <= len(pool) / 64 + 2  # whole blocks, but for two
+    assert len(np.unique(batches[0] // 64)) > 4  # of which each batch has many
+    assert np.abs(np.diff(blocks)).max() > 1
 
 
 def test_shuffling_is_of_the_generator_alone() -> None:

@@ -7,6 +7,7 @@ after that event is in its window only for rows that are later.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import polars as pl
@@ -20,7 +21,11 @@ from valuecast.sequences.clock import Past, calendar, clock
 from valuecast.sequences.reading import DAY
 from valuecast.sequences.sequences import Sequences
 
-_POOL = 32  # batches
+MANY: Final = 2**20
+"""Up to so many windows, or texts, are shuffled one by one."""
+_POOL: Final = 32  # batches
+_BLOCK: Final = 64  # windows: of a few dozen events each, about as much as a disk reads at once
+_POOL_OF_BLOCKS: Final = 256  # batches
 _REMEDY = "Ask only about users with an event before the moment."
 
 
@@ -141,8 +146,7 @@ def bucketed(windows: Windows, events: int, rng: np.random.Generator | None = No
     Args:
         windows: all of them.
         events: of a batch, padding included, at most; a window that is longer is alone.
-        rng: shuffles windows, of which so many as fill 32 batches are then sorted by length, and the order of batches;
-            None: all are sorted, the longest come first.
+        rng: see ``by_length``.
 
     Returns:
         Numbers of windows, each in exactly one batch.
@@ -157,21 +161,34 @@ def by_length(length: IntArray, total: int, rng: np.random.Generator | None = No
         length: of each, one or more; shape (N,), int64.
         total: length of a batch, padding included, at most; what is longer is alone.
         rng: shuffles them, of which so many as fill 32 batches are then sorted by length, and the order of batches;
-            None: all are sorted, the longest come first.
+            None: all are sorted, the longest come first. More than ``MANY`` are shuffled in blocks of neighbours, of
+            which those that fill 256 batches are read in one go: they lie in files that memory may not hold.
 
     Returns:
         Their numbers, each in exactly one batch.
     """
-    pools = [np.arange(len(length))] if rng is None else _pools(rng.permutation(len(length)), length, total)
-    batches = []
-    for pool in pools:
-        order, done = pool[np.argsort(-length[pool], kind="stable")], 0
-        while done < len(order):
-            size = max(total // int(length[order[done]]), 1)
-            batches.append(order[done : done + size])
-            done += size
-    if rng is not None:
-        batches = [batches[i] for i in rng.permutation(len(batches))]
+    if rng is None:
+        return _alike(np.arange(len(length)), length, total)
+    if len(length) <= MANY:
+        pools = _pools(rng.permutation(len(length)), length, total, batches=_POOL)
+        return _shuffled([batch for pool in pools for batch in _alike(pool, length, total)], rng)
+    blocks = np.split(np.arange(len(length)), np.arange(_BLOCK, len(length), _BLOCK))
+    order = np.concatenate(_shuffled(blocks, rng))
+    pools = _pools(order, length, total, batches=_POOL_OF_BLOCKS)
+    return [batch for pool in pools for batch in _shuffled(_alike(rng.permutation(pool), length, total), rng)]
+
+
+def _shuffled(parts: list[IntArray], rng: np.random.Generator) -> list[IntArray]:
+    return [parts[i] for i in rng.permutation(len(parts))]
+
+
+def _alike(pool: IntArray, length: IntArray, total: int) -> list[IntArray]:
+    """Put those of a pool in batches, the longest first."""
+    order, done, batches = pool[np.argsort(-length[pool], kind="stable")], 0, []
+    while done < len(order):
+        size = max(total // int(length[order[done]]), 1)
+        batches.append(order[done : done + size])
+        done += size
     return batches
 
 
@@ -230,13 +247,13 @@ def past(sequences: Sequences, rows: Rows) -> Past:
     return Past(first, sequences.time[end - 1], rows.count, last_of, count_of)
 
 
-def _pools(order: IntArray, length: IntArray, total: int) -> list[IntArray]:
-    """What comes by chance in pools of about 32 batches.
+def _pools(order: IntArray, length: IntArray, total: int, *, batches: int) -> list[IntArray]:
+    """What comes by chance in pools of about so many batches.
 
     Sorting all would put those with the shortest histories into batches of their own, whose gradients pull
     towards customers of one kind.
     """
-    pool = np.cumsum(length[order]) // (_POOL * total)
+    pool = np.cumsum(length[order]) // (batches * total)
     return np.split(order, np.flatnonzero(np.diff(pool)) + 1)
 
 
