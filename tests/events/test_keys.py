@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import polars as pl
 import pytest
 
@@ -48,3 +50,16 @@ def test_every_event_is_in_one_portion_with_all_of_its_user(log: EventLog, users
     assert len(found) == max(1, -(-log.count_users() // users))
     assert pl.concat(found).sort("id").equals(log.collect(log.events).sort("id"))
     assert sum(part["user"].n_unique() for part in found) == log.count_users()
+
+
+def test_a_sample_is_split_as_evenly_as_a_log() -> None:
+    events = {"user": [f"u{number}" for number in range(4_000)], "time": [datetime(2024, 1, 1)] * 4_000}
+    some = EventLog.from_frame(events, until="2024-02-01").sample(0.3)
+    users = some.collect(some.events.select("user"))
+    sizes = [part.count_users() for part in portions(some, users=100)]
+    assert sum(sizes) == len(users)
+    assert max(sizes) <= 200
+    keys = users.with_columns(at=pl.lit(some.span.until, dtype=pl.Datetime("us")))
+    parts = [part for _, part in passes(some, keys, at_once=100)]
+    assert pl.concat(parts).sort("user").equals(keys.sort("user"))
+    assert max(map(len, parts)) <= 200

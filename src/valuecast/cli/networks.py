@@ -220,11 +220,7 @@ def finetune(
     from valuecast.training.finetune import finetune_together
 
     options = Options(
-        method=method,
-        split=TimeSplit(every=every),
-        seed=seed,
-        folder=beside(out, "training"),
-        progress=say,
+        method=method, split=TimeSplit(every=every), seed=seed, folder=beside(out, "training"), progress=say
     )
     if isinstance(how, Fusion):
         options["fusion"] = how

@@ -55,12 +55,17 @@ def asked(log: EventLog, keys: pl.DataFrame) -> EventLog:
 
 def portions(log: EventLog, *, users: int) -> Iterator[EventLog]:
     """Yield the log of about so many users at a time, all together everyone's (see ``engine.scaled``)."""
-    count = -(-log.count_users() // engine.scaled(users))
+    bucket = log.events[c.BUCKET]
+    known = log.events.aggregate(users=log.events[c.USER].nunique(), first=bucket.min(), last=bucket.max())
+    there, first, last = log.collect(known).row(0)
+    count = -(-there // engine.scaled(users))
     if count <= 1:
         yield log
         return
-    for number in range(count):
-        yield replace(log, events=drawn(log.events, number / count, (number + 1) / count))
+    low, high = first / BUCKETS, (last + 1) / BUCKETS  # a sample has users in some buckets alone
+    edges = [low + (high - low) * number / count for number in range(count + 1)]
+    for own in pairwise(edges):
+        yield replace(log, events=drawn(log.events, *own))
 
 
 def passes(log: EventLog, keys: pl.DataFrame, *, at_once: int) -> Iterator[tuple[EventLog, pl.DataFrame]]:
@@ -88,7 +93,7 @@ def passes(log: EventLog, keys: pl.DataFrame, *, at_once: int) -> Iterator[tuple
     for first, end in pairwise(edges):
         part = placed.filter(pl.col(c.BUCKET).is_between(first, end - 1)).drop(c.BUCKET)
         within = log.events.filter(log.events[c.BUCKET].between(first, end - 1))
-        for users in _runs(part, at_once=at_once if parts == BUCKETS else len(part)):
+        for users in _runs(part, at_once=at_once if len(part) > 2 * at_once else len(part)):
             low, high = users[0], users[-1]
             theirs = (
                 within if len(users) == part[c.USER].n_unique() else within.filter(within[c.USER].between(low, high))

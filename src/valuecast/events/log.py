@@ -221,7 +221,7 @@ class EventLog:
         holds those of a smaller one. They lie together on disk, so the others are not read.
 
         Args:
-            share: of the users, such as 0.1.
+            share: of the users, such as 0.1; of a sample too, it is a share of all.
 
         Raises:
             ConfigError: it is not above 0 and at most 1.
@@ -229,7 +229,7 @@ class EventLog:
         check_share(share, where="sample")
         if share == 1:
             return self
-        return replace(self, events=drawn(self.events, 0, share), digest=f"{self.digest} x {share:g}")
+        return replace(self, events=drawn(self.events, 0, share), digest=f"{self.digest} x {share!r}")
 
     @property
     def engine(self) -> Engine:
