@@ -345,7 +345,7 @@ def sureness(found: Sequence[Found]) -> None:
 def worse(told: Mapping[str, Any]) -> bool:
     """Whether fused is significantly worse than the strongest baseline."""
     sides = {"higher": told["difference_high"] < 0, "lower": told["difference_low"] > 0}
-    return sides[measure(told[METRIC]).better]
+    return bool(sides[measure(told[METRIC]).better])
 
 
 def pool(found: Sequence[Found], kind: Kind, name: str, *, relative: bool = False) -> Estimate | None:
@@ -367,8 +367,8 @@ def verdicts(found: Sequence[Found]) -> None:
     ):
         for kind, name, relative in asked:
             if estimate := pool(found, kind, name, relative=relative):  # type: ignore[arg-type]
-                told = f"{name}{' relative to the baseline' if relative else ''}"
-                print(f"({letter}) pooled paired difference, {told}: {estimated(estimate)}")
+                of = f"{name}{' relative to the baseline' if relative else ''}"
+                print(f"({letter}) pooled paired difference, {of}: {estimated(estimate)}")
     values = [each for each in found if each.kind == "amount"]
     biased = [each for each in values if abs(each.metric("total_bias")["fused"]) > BIAS]
     print(f"(d) total bias beyond {BIAS:.0%} in {len(biased)} of {len(values)} cells:")

@@ -19,8 +19,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import jinja2
@@ -98,12 +99,12 @@ def by_sql(stage: str, folder: Path) -> float:
     return time.perf_counter() - begun
 
 
-def cutoffs(log) -> list:
+def cutoffs(log: EventLog) -> list[datetime]:
     """Twelve, 15 days apart, the last with its whole horizon in the log."""
     return [log.span.until - timedelta(days=90 + 15 * back) for back in range(11, -1, -1)]
 
 
-def statement(stage: str, known: dict) -> str:
+def statement(stage: str, known: dict[str, Any]) -> str:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE / "sql"),
         trim_blocks=True,
@@ -139,13 +140,17 @@ def differences(stage: str, folder: Path) -> str:
             unlike = f"({a} is null) != ({b} is null) or abs({a} - {b}) > {CLOSE} * greatest(1, abs({a}), abs({b}))"
         tests.append(f"count(*) filter ({unlike})")
     using = ", ".join(f'"{name}"' for name in key)
-    rows = [connection.sql(f"select count(*) from read_parquet('{path}')").fetchone()[0] for path in (ours, theirs)]
+    rows = [
+        count
+        for path in (ours, theirs)
+        for (count,) in connection.sql(f"select count(*) from read_parquet('{path}')").fetchall()
+    ]
     joined = f"read_parquet('{ours}') a join read_parquet('{theirs}') b using ({using})"
-    both, *found = connection.sql(f"select count(*), {', '.join(tests)} from {joined}").fetchone()
+    ((both, *found),) = connection.sql(f"select count(*), {', '.join(tests)} from {joined}").fetchall()
     if rows != [both, both]:
         return f"rows differ: {rows[0]:,} and {rows[1]:,}, {both:,} in common"
-    unlike = {name: count for (name, *_), count in zip(columns, found, strict=True) if count}
-    return f"{both:,} rows x {len(columns)} columns agree" if not unlike else f"values differ: {unlike}"
+    apart = {name: count for (name, *_), count in zip(columns, found, strict=True) if count}
+    return f"{both:,} rows x {len(columns)} columns agree" if not apart else f"values differ: {apart}"
 
 
 # measuring
@@ -160,7 +165,8 @@ def measured(side: str, stage: str, folder: Path, asked: argparse.Namespace) -> 
     if done.returncode:
         print(f"{side}, {stage}: {done.stderr.strip().splitlines()[-1:]}", file=sys.stderr)
         return None
-    return json.loads(done.stdout.splitlines()[-1])
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
 
 
 def child(side: str, stage: str, folder: Path) -> None:

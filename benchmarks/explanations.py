@@ -273,7 +273,8 @@ def _leaves(model: Any, draw: np.random.Generator) -> BoostedModel:
             for leaf, value in enumerate(draw.permutation(values)):
                 other.set_leaf_output(number, leaf, float(value))
         boosters[name] = other
-    return replace(model, boosters=boosters)
+    shuffled: BoostedModel = replace(model, boosters=boosters)
+    return shuffled
 
 
 def promises(predictor: Predictor, log: EventLog, found: Explanation) -> dict[str, Any]:
@@ -379,7 +380,7 @@ def show_rows(rows: list[tuple[str, Any]]) -> None:
 
 def table(path: Path) -> None:
     found = frame(path)
-    span = found["span"].sum()
+    sums = {name: float(found[name].sum()) for name in found.columns if found[name].dtype.is_numeric()}
     rows = [
         ("users", len(found)),
         ("mean distance", found["distance"].mean()),
@@ -387,11 +388,11 @@ def table(path: Path) -> None:
         ("completeness error, timeline: largest", found["timeline_off"].max()),
         ("average of the sample off the average of all: median", found["base_off"].median()),
         *(
-            (f"{kind} area, {name}", found[f"{kind}_{name}"].sum() / span)
+            (f"{kind} area, {name}", sums[f"{kind}_{name}"] / sums["span"])
             for kind in ("deletion", "insertion")
             for name in ("ours", "latest", "random")
         ),
-        ("deletion: random / ours", found["deletion_random"].sum() / found["deletion_ours"].sum()),
+        ("deletion: random / ours", sums["deletion_random"] / sums["deletion_ours"]),
         ("re-seed, drivers: median Spearman", found["reseed_drivers"].median()),
         ("re-seed, drivers: the first the same", found["reseed_first"].mean()),
         ("re-seed, timeline: median Spearman", found["reseed_timeline"].median()),

@@ -205,14 +205,15 @@ def report(kept: Path) -> None:
         )
         .drop("size")
     )
-    shown = {
-        "tbl_rows": -1,
-        "tbl_cols": -1,
-        "tbl_width_chars": 250,
-        "fmt_str_lengths": 40,
-        "tbl_formatting": "MARKDOWN",
-    }
-    with pl.Config(**shown, tbl_hide_dataframe_shape=True, tbl_hide_column_data_types=True):
+    with pl.Config(
+        tbl_rows=-1,
+        tbl_cols=-1,
+        tbl_width_chars=250,
+        fmt_str_lengths=40,
+        tbl_formatting="MARKDOWN",
+        tbl_hide_dataframe_shape=True,
+        tbl_hide_column_data_types=True,
+    ):
         print(table)
 
 

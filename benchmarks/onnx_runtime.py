@@ -13,6 +13,7 @@ import argparse
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -59,9 +60,9 @@ def measure(name: Any, size: Any) -> None:
             apart = [
                 np.abs(each - expected)[real].max() for each in (session.run(None, feed)[0], small(*batch).numpy())
             ]
-            plain = fastest(lambda batch=batch: trunk(*batch))
-            onnx = fastest(lambda feed=feed: session.run(None, feed))
-            int8 = fastest(lambda batch=batch: small(*batch))
+            plain = fastest(partial(trunk, *batch))
+            onnx = fastest(partial(session.run, None, feed))
+            int8 = fastest(partial(small, *batch))
             told = [f"{plain:.1f}", f"{onnx:.1f}", f"{plain / onnx:.2f}", f"{int8:.1f}", f"{plain / int8:.2f}"]
             print(
                 f"| {name} | {size} | {rows * length:,} | {' | '.join(told)} | {apart[0]:.1e} | {apart[1]:.1e} |",
@@ -92,6 +93,8 @@ def exported(trunk: Trunk, batch: tuple[Tensor, Tensor, Tensor], path: Path) -> 
     program = torch.onnx.export(
         Fed(), batch, dynamo=True, dynamic_shapes=dict.fromkeys(NAMES, sizes), input_names=list(NAMES), verbose=False
     )
+    if program is None:
+        raise RuntimeError("the exporter made no program")
     program.save(path)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()

