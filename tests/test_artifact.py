@@ -151,3 +151,17 @@ def test_the_wrong_folder_is_named_in_the_callers_kind_of_error(folder: Path) ->
 def test_the_digest_of_the_code_is_that_of_every_module() -> None:
     assert len(artifact.code_digest()) == 64
     assert artifact.code_digest() == artifact.code_digest()
+
+
+def test_a_lock_makes_its_folder_and_leaves_none_that_is_empty(tmp_path: Path) -> None:
+    folder, used = tmp_path / "runs/first", RuntimeError("in use")
+    with artifact.locked(folder, used=used):
+        assert folder.exists()
+        with pytest.raises(RuntimeError, match="in use"), artifact.locked(folder, used=used):
+            pass
+    assert not (tmp_path / "runs").exists()
+    with artifact.locked(folder, used=used):
+        (folder / "kept").touch()
+    with artifact.locked(folder, used=used):
+        (folder / "kept").unlink()
+    assert folder.exists()  # it was there before

@@ -106,16 +106,23 @@ def locked(folder: Path, *, used: ValuecastError) -> Iterator[None]:
     """Hold a lock on a folder, which the system frees however this process ends.
 
     Args:
-        folder: that exists.
+        folder: is made where it does not exist; what was made for it and stays empty is removed in the end.
         used: what is raised where another process holds it.
     """
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
     held = os.open(folder, os.O_RDONLY)
     try:
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise used from None
-        yield
+        try:
+            yield
+        finally:
+            for path in made:
+                if not any(path.iterdir()):
+                    path.rmdir()
     finally:
         os.close(held)
 

@@ -71,7 +71,6 @@ def run(recipe: Recipe, *, out: Path, base: Path, command: str, say: Say, predic
         ValuecastError: something in the recipe or in the data is wrong, or another run is at work in ``out``; nothing
             half-done is kept as done.
     """
-    out.mkdir(parents=True, exist_ok=True)
     used = ConfigError("another run is at work in this folder", where=str(out), remedy="Wait, or give another one.")
     with artifact.locked(out, used=used):
         return _run(recipe, out=out, base=base, command=command, say=say, predict=predict)

@@ -13,7 +13,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from valuecast import columns as c
-from valuecast.errors import LogError, ModelError
+from valuecast.errors import LogError, ModelError, TaskError
 from valuecast.events.log import EventLog
 from valuecast.explanation.explain import explain
 from valuecast.explanation.reasons import predict as reasons_of
@@ -100,6 +100,8 @@ def check_some(predictor: Predictor, log: EventLog, *, at: datetime, within: flo
     some = every["user"].unique().sort()[:3].to_list()
     asked = predictor.predict(log, at=at, users=some)
     assert_frame_equal(asked, every.filter(pl.col("user").is_in(some)), rel_tol=within, abs_tol=0)
+    with pytest.raises(TaskError, match="none of the 2 users asked about is eligible"):
+        predictor.predict(log, at=at, users=["nobody", "no one"])
 
 
 def check_schema(predictor: Predictor, log: EventLog, *, at: datetime) -> None:

@@ -76,7 +76,7 @@ def test_what_cannot_be_answered_is_refused_in_words(logs: tuple[EventLog, Event
         trees.predict(log, at=log.span.start + timedelta(days=60))
     with pytest.raises(ModelError, match="keep no states"):
         trees.predict(log, at=log.span.until, states="states")
-    with pytest.raises(TaskError, match="no user is eligible"):
+    with pytest.raises(TaskError, match="none of the 1 users asked about is eligible"):
         trees.predict(log, at=log.span.until, users=["nobody"])
     bare = EventLog.on_spark(
         session().createDataFrame([("a", log.span.start)], "user string, time timestamp"), until=log.span.until

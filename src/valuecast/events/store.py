@@ -141,32 +141,24 @@ class Claim:
 def claim(folder: Path) -> Iterator[Claim]:
     """Claim the folder of a log for one ingest, and clear it of what a killed one left.
 
-    Nobody but the owner of this process can enter ``work``, since it can hold raw rows; it is removed in the end, and
-    so is every folder that was made and stayed empty.
+    Nobody but the owner of this process can enter ``work``, since it can hold raw rows; it is removed in the end.
 
     Raises:
         LogError: the folder holds something that is not a log, or a damaged one.
         SourceError: the folder is in use for something else, or by another ingest.
     """
     current(folder)
-    made = [path for path in (folder, *folder.parents) if not path.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
     remedy = "Wait until it is done, then ingest again."
     used = SourceError("another ingest is writing this log", where=str(folder), remedy=remedy)
     with artifact.locked(folder, used=used):
+        old = current(folder)
+        _sweep(folder, old)
+        work = folder / f"{_WORK}{uuid.uuid4().hex[:8]}"
+        work.mkdir(mode=0o700)
         try:
-            old = current(folder)
-            _sweep(folder, old)
-            work = folder / f"{_WORK}{uuid.uuid4().hex[:8]}"
-            work.mkdir(mode=0o700)
-            try:
-                yield Claim(old, work)
-            finally:
-                shutil.rmtree(work, ignore_errors=True)
+            yield Claim(old, work)
         finally:
-            for path in made:
-                if not any(path.iterdir()):
-                    path.rmdir()
+            shutil.rmtree(work, ignore_errors=True)
 
 
 def _sweep(folder: Path, contents: Contents | None) -> None:

@@ -130,7 +130,7 @@ class Predictor:
         Args:
             log: a log with the columns that were there at fitting.
             at: the moment; not earlier than ``before``.
-            users: score only these.
+            users: score only these, those of them whom the task asks about.
             states: a folder for what the model's networks make of each history. It holds until the user's next event:
                 asked again at a later moment, only users with new events are read anew. Scores are the same but for
                 the last bits. It is made where it does not exist.
@@ -143,7 +143,7 @@ class Predictor:
             ModelError: ``at`` is earlier than ``before``, the log lacks a column, or ``states`` are those of another
                 model, or there is no network that has any.
             LogError: the log is not known until ``at``.
-            TaskError: nobody is eligible.
+            TaskError: nobody is eligible, or none of ``users`` is.
         """
         return self.raw(log, at=at, users=users, states=states).drop(RAW)
 
@@ -161,6 +161,8 @@ class Predictor:
         if users is not None:
             keys = keys.filter(pl.col(c.USER).is_in(list(users)))
         keys = self.allowed(keys, at)
+        if keys.is_empty():
+            raise nobody(self.task, log, [at], among=users)
         with ExitStack() as stack:
             inputs = self.inputs if states is None else self._remembering(Path(states), stack)
             parts = passes(log.before(at), keys, at_once=USERS_AT_ONCE)
@@ -179,7 +181,7 @@ class Predictor:
 
         found = spark.collect(executors.raw(self, log, at, users=users))
         if found.is_empty():
-            raise nobody(self.task, log, [at])
+            raise nobody(self.task, log, [at], among=users)
         return self._ordered(found)
 
     def _ordered(self, found: pl.DataFrame) -> pl.DataFrame:

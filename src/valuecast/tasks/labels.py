@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import reduce
@@ -207,11 +207,14 @@ def _asked_about(task: Task, log: EventLog, cutoffs: Sequence[datetime]) -> pl.D
     return joined.select(c.KEY)
 
 
-def nobody(task: Task, log: EventLog, cutoffs: Sequence[datetime]) -> TaskError:
-    """Say that nobody is eligible at any of some cutoffs."""
+def nobody(
+    task: Task, log: EventLog, cutoffs: Sequence[datetime], *, among: Collection[str] | None = None
+) -> TaskError:
+    """Say that nobody is eligible at any of some cutoffs, or nobody ``among`` some users."""
     when = " and ".join(str(condition) for condition in task.question.when) or "at least one event before"
+    who = "no user" if among is None else f"none of the {len(among):,} users asked about"
     return TaskError(
-        f"no user is eligible at {', '.join(map(moments.text, cutoffs[:3]))} ({when})",
+        f"{who} is eligible at {', '.join(map(moments.text, cutoffs[:3]))} ({when})",
         where=f"task '{task.name}'",
         remedy=f"The log covers {log.span}: use a moment inside it, or a longer 'active'.",
     )

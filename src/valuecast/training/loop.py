@@ -100,8 +100,6 @@ def train(
     )
     chance = random_state()
     used = ConfigError("another run is at work in this folder", where=str(folder), remedy="Wait, or give another one.")
-    if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
     try:
         # The first process holds the folder for all of them.
         with artifact.locked(folder, used=used) if folder and accelerator.is_main_process else nullcontext():

@@ -110,8 +110,6 @@ def search(
     rounds = rounds_for(base, (task,), log, split, tables=tables)
     base, judged_on = base.at_shop(log.before(rounds[-1].known)), rounds[0].validation
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    if folder:
-        folder.mkdir(parents=True, exist_ok=True)
     used = ConfigError("another search is at work here", where=str(folder), remedy="Wait until it is done.")
     with artifact.locked(folder, used=used) if folder else nullcontext():
         identity = {
