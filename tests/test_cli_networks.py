@@ -42,6 +42,12 @@ def finetuned(shop: Path, out: Path, *more: str, before: str = BEFORE) -> str:
     return done(*asked, "--settings", shop / "quick.toml", "--out", out, *more).out
 
 
+def scored(shop: Path, model: Path, out: Path) -> list[str]:
+    """Whom a model scores."""
+    done("predict", model, shop / "log", "--at", BEFORE, "--out", out)
+    return pl.read_csv(out)["user"].to_list()
+
+
 def facts(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
     return found
@@ -87,6 +93,20 @@ def test_pretraining_leaves_a_backbone_and_is_not_repeated(shop: Path, tmp_path:
     assert again.out == ran.out
     assert "epoch 1 of 1 done" not in again.err
     assert "the checkpoint is of another run (seed: 3 there, 4 here" in refused(*asked, "--seed", "4")
+
+
+def test_a_network_may_learn_from_a_share_of_the_users(shop: Path, tmp_path: Path) -> None:
+    half = ("--sample", "0.5")
+    more = ("--before", "2024-05-01", "--size", "tiny", "--epochs", "1", "--out", tmp_path / "base")
+    done("pretrain", shop / "log", *more, *half)
+    fine = ("--task", TASK, "--method", "full")
+    finetuned(shop, tmp_path / "half", *fine, *half)
+    finetuned(shop, tmp_path / "all", *fine)
+    for of_half, of_all in (("base", shop / "base"), ("half", tmp_path / "all")):
+        users = [facts(folder)["facts"]["users"] for folder in (tmp_path / of_half, of_all)]
+        assert 0 < users[0] < 0.8 * users[1]
+    one, other = (scored(shop, tmp_path / name, tmp_path / f"{name}.csv") for name in ("half", "all"))
+    assert one == other  # everyone
 
 
 def test_one_task_gives_a_model(shop: Path, tmp_path: Path) -> None:

@@ -41,6 +41,7 @@ def test_a_search_leaves_a_model_and_its_trials_and_is_not_repeated(shop: Path, 
     assert again.out == ran.out
     done("predict", out, shop / "log", "--at", "2024-09-01", "--out", tmp_path / "scores.csv")
     assert "the two differ in methods" in refused(*asked, "--method", "frozen")
+    assert "the two differ in log" in refused(*asked, *methods, "--trials", "2", "--sample", "0.5")
 
 
 def test_what_cannot_be_searched_is_said_at_once(shop: Path, tmp_path: Path) -> None:
