@@ -184,6 +184,18 @@ def test_help_version_and_no_arguments(here: Path) -> None:
     assert valuecast().code == 2
 
 
+def test_what_several_processes_do_not_share_is_refused(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for words in (
+        ["describe", "log"],
+        ["run", "your_log.toml"],
+        ["label", "next", "model", "file.csv", "--out", "x.csv"],
+    ):
+        told = refused(*words)
+        assert "share the work of pretrain, finetune and label fit alone. Start it without torchrun." in told
+        assert " ".join(words[:-1] if words[0] != "label" else words[:2]) + ":" in told
+
+
 def test_the_command_line_starts_without_anything_heavy() -> None:
     code = f"import sys, valuecast.cli.main; print([name for name in {HEAVY} if name in sys.modules])"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -33,6 +33,14 @@ def test_without_a_word_the_budget_is_that_of_the_machine(monkeypatch: pytest.Mo
     assert 0 < engine.budget() < machine
 
 
+def test_processes_of_one_command_share_its_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VALUECAST_MEMORY", "4GB")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert engine.budget() == 2_000_000_000
+    with pytest.raises(ConfigError, match=r"states want 0.9 GB .* 0.8 GB are for them.* 4GB now, for 2 processes\."):
+        engine.afford(0.9e9, "states", where="here", remedy="Take fewer")
+
+
 @pytest.mark.parametrize(("variable", "value"), [("VALUECAST_MEMORY", "much"), ("VALUECAST_THREADS", "-1")])
 def test_a_limit_that_is_none(variable: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(variable, value)

@@ -9,7 +9,9 @@ from polars.testing import assert_frame_equal
 
 from tests.engines import moved, session
 from tests.networks import FINETUNING, untrained
+from valuecast import columns as c
 from valuecast.errors import ModelError, TaskError
+from valuecast.events import spark
 from valuecast.events.log import EventLog
 from valuecast.events.simulate.settings import Settings
 from valuecast.events.simulate.shop import simulate
@@ -63,6 +65,16 @@ def test_networks(logs: tuple[EventLog, EventLog]) -> None:
     predictor = finetune(base, task, known, method="frozen", settings=FINETUNING, split=SPLIT)
     one, other = (predictor.raw(each, at=each.span.until) for each in logs)
     assert_frame_equal(other, one, abs_tol=1e-5)
+
+
+def test_scores_can_stay_on_spark(logs: tuple[EventLog, EventLog], trees: Predictor) -> None:
+    at = logs[0].span.until
+    found = spark.collect(trees.predict_on_spark(logs[1], at=at)).sort(c.USER, c.TARGET)
+    assert_frame_equal(found, trees.predict(logs[1], at=at).sort(c.USER, c.TARGET), check_exact=True)
+    none = trees.predict_on_spark(logs[1], at=at, users=["nobody"])
+    assert (none.columns, none.count()) == (found.columns, 0)
+    with pytest.raises(ModelError, match="the log is not on Spark"):
+        trees.predict_on_spark(logs[0], at=at)
 
 
 def test_the_future_is_not_read(logs: tuple[EventLog, EventLog], trees: Predictor) -> None:

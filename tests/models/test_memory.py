@@ -15,7 +15,8 @@ from tests.logs import shop
 from tests.networks import FINETUNING, untrained
 from valuecast import columns as c
 from valuecast.config.learning import Fusion
-from valuecast.errors import ModelError
+from valuecast.errors import ConfigError, ModelError
+from valuecast.events import engine
 from valuecast.events.log import EventLog
 from valuecast.models.column import Column
 from valuecast.models.panel import Panel, Part
@@ -139,3 +140,13 @@ def test_states_of_another_model_are_refused(log: EventLog, predictor: Predictor
     trees = fit("recency", TASK, log.before(log.span.until - timedelta(days=60)), split=SPLIT)
     with pytest.raises(ModelError, match="no network"):
         trees.predict(log, at=log.span.until, states=tmp_path / "other")
+
+
+def test_states_that_have_no_room_are_refused_at_once(
+    log: EventLog, predictor: Predictor, read: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "beside", lambda: 10_000)
+    with pytest.raises(ConfigError, match=r"states of \d+ users want"):
+        predictor.raw(log, at=log.span.until, states=tmp_path / "states")
+    assert not read
+    assert not (tmp_path / "states").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 import time
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from valuecast.errors import ConfigError
 from valuecast.language import Language
 
 if TYPE_CHECKING:
@@ -39,12 +41,32 @@ Lang = Annotated[Language, typer.Option("--lang", help="Language of the report."
 
 @app.callback(invoke_without_command=True)
 def root(
+    context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
 ) -> None:
     """From a shop's raw event log to honest predictions of what each user is worth."""
     if version:
         typer.echo(product())
         raise typer.Exit
+    check_shared(context, "pretrain", "finetune", "label")
+
+
+def check_shared(context: typer.Context, *shared: str) -> None:
+    """Refuse a command that several processes would each do whole.
+
+    Args:
+        context: of the group.
+        shared: its commands that share their work.
+
+    Raises:
+        ConfigError: it was started by ``torchrun``, for several.
+    """
+    if context.invoked_subcommand not in shared and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ConfigError(
+            "several processes share the work of pretrain, finetune and label fit alone",
+            where=f"{context.command_path} {context.invoked_subcommand}",
+            remedy="Start it without torchrun.",
+        )
 
 
 _START = time.monotonic()

@@ -7,16 +7,19 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from valuecast.cli.app import TASK, Lang, LogPath, app, beside, made, say, show, write_page
+from valuecast.cli.app import TASK, Lang, LogPath, app, beside, check_shared, made, say, show, write_page
 from valuecast.config.learning import Adaptation
 from valuecast.errors import ConfigError, suggest
 
-group = typer.Typer(
-    help="Learn from texts that have a label, such as what a customer did and whether they stayed.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
+group = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(group, name="label")
+
+
+@group.callback()
+def root(context: typer.Context) -> None:
+    """Learn from texts that have a label, such as what a customer did and whether they stayed."""
+    check_shared(context, "fit")
+
 
 FilePath = Annotated[
     Path, typer.Argument(metavar="FILE", help="A .csv, .csv.gz or .parquet file: a row for each text.")

@@ -1,8 +1,9 @@
 """The engine in this process: its clock, and how much of the machine it and everything beside it may use.
 
-``VALUECAST_MEMORY`` (such as ``8GB``; default: four fifths of the machine's) is the budget of the process. The engine
-is given the larger part of it, and puts what does not fit in the folder for temporary files; tables beside it are made
-in parts that fit in the rest, or are refused. ``VALUECAST_THREADS`` bounds the engine's threads (default: all).
+``VALUECAST_MEMORY`` (such as ``8GB``; default: four fifths of the machine's, or of its container's) is the budget of a
+command; processes that ``torchrun`` started here have equal shares of it. The engine is given the larger part, and puts
+what does not fit in the folder for temporary files; tables beside it are made in parts that fit in the rest, or are
+refused. ``VALUECAST_THREADS`` bounds the engine's threads (default: all).
 """
 
 from __future__ import annotations
@@ -58,7 +59,12 @@ def budget() -> int:
     Raises:
         ConfigError: ``VALUECAST_MEMORY`` is not understood.
     """
-    return _bytes(os.environ.get(MEMORY))
+    return _bytes(os.environ.get(MEMORY)) // _processes()
+
+
+def _processes() -> int:
+    """Return how many processes share this command on this machine, as ``torchrun`` says."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 @lru_cache(maxsize=8)
@@ -98,10 +104,11 @@ def afford(wanted: float, what: str, *, where: str, remedy: str) -> None:
         ConfigError: it does not fit.
     """
     if wanted > beside():
+        shared = f", for {_processes()} processes" if _processes() > 1 else ""
         raise ConfigError(
             f"{what} want {wanted / 1e9:,.1f} GB of memory, and {beside() / 1e9:,.1f} GB are for them",
             where=where,
-            remedy=f"{remedy}, or allow more: {MEMORY} is {budget() / 1e9:,.0f}GB now.",
+            remedy=f"{remedy}, or allow more: {MEMORY} is {budget() * _processes() / 1e9:,.0f}GB now{shared}.",
         )
 
 

@@ -25,6 +25,7 @@ from safetensors.numpy import load_file, save_file
 from valuecast import artifact
 from valuecast import columns as c
 from valuecast.errors import ModelError
+from valuecast.events import engine
 from valuecast.events.keys import asked
 from valuecast.events.log import EventLog
 from valuecast.models.inputs import Inputs
@@ -41,6 +42,8 @@ USERS: Final = "users.parquet"
 STATES: Final = "states.safetensors"
 _SIGNS: Final = ("lines", "latest", "sign")
 _DIGITS: Final = 4
+COPIES: Final = 3
+"""Of all states, that are held at once: those that are kept, with new ones put in their place, and what heads read."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,27 +154,36 @@ class Memory:
         artifact.save(self.folder, kind=KIND, facts={"network": network}, write=write)
 
 
-def remembering(inputs: Inputs, folder: Path, stack: ExitStack) -> Inputs:
+def remembering(inputs: Inputs, folder: Path, stack: ExitStack, *, users: int) -> Inputs:
     """Return inputs whose networks keep their states in a folder; those of a panel, each in a folder of its own.
 
     Args:
         inputs: of a predictor.
         folder: for the states.
         stack: at its end they are written, unless something went wrong.
+        users: how many will be asked about.
 
     Raises:
         ModelError: there is no network.
+        ConfigError: the states of so many users do not fit in memory.
     """
     from valuecast.models.finetuned import Answers  # noqa: PLC0415 - it asks this file
     from valuecast.models.panel import Panel, Part  # noqa: PLC0415 - it builds on what asks this file
 
     if isinstance(inputs, Answers):
+        engine.afford(
+            COPIES * users * inputs.answerer.network.state_width * np.float32().nbytes,
+            f"states of {users:,} users",
+            where=str(folder),
+            remedy="Score some users at a time, with a folder for each part",
+        )
         return replace(inputs, memory=stack.enter_context(Memory(folder)))
     parts = inputs.parts if isinstance(inputs, Panel) else {}
     networks = {name: part for name, part in parts.items() if isinstance(part.inputs, Answers)}
     if networks:
         own = {
-            name: Part(remembering(part.inputs, folder / name, stack), part.models) for name, part in networks.items()
+            name: Part(remembering(part.inputs, folder / name, stack, users=users), part.models)
+            for name, part in networks.items()
         }
         return Panel({**parts, **own})
     raise ModelError("this model has no network, so that it keeps no states", remedy="Leave the states out.")

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import polars as pl
@@ -30,6 +30,9 @@ from valuecast.moments import Moment, moment
 from valuecast.tasks import Task
 from valuecast.tasks.labels import eligible, nobody
 from valuecast.tasks.splits import Split, TimeSplit, UserSplit
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
 
 KIND: Final = "predictor"
 RAW: Final = "raw"
@@ -133,7 +136,7 @@ class Predictor:
             users: score only these, those of them whom the task asks about.
             states: a folder for what the model's networks make of each history. It holds until the user's next event:
                 asked again at a later moment, only users with new events are read anew. Scores are the same but for
-                the last bits. It is made where it does not exist.
+                the last bits. It is made where it does not exist. All states are in memory at once.
 
         Returns:
             ``user, at, target, score, low, high, tier``, one row for each user and target. A score is the probability
@@ -142,6 +145,7 @@ class Predictor:
         Raises:
             ModelError: ``at`` is earlier than ``before``, the log lacks a column, or ``states`` are those of another
                 model, or there is no network that has any.
+            ConfigError: there is no room for all states.
             LogError: the log is not known until ``at``.
             TaskError: nobody is eligible, or none of ``users`` is.
         """
@@ -164,16 +168,36 @@ class Predictor:
         if keys.is_empty():
             raise nobody(self.task, log, [at], among=users)
         with ExitStack() as stack:
-            inputs = self.inputs if states is None else self._remembering(Path(states), stack)
+            inputs = self.inputs if states is None else self._remembering(Path(states), stack, users=len(keys))
             parts = passes(log.before(at), keys, at_once=USERS_AT_ONCE)
             found = pl.concat([self.answered(inputs.table(known, part)) for known, part in parts])
         return self._ordered(found)
 
-    def _remembering(self, folder: Path, stack: ExitStack) -> Inputs:
+    def _remembering(self, folder: Path, stack: ExitStack, *, users: int) -> Inputs:
         require("a model that keeps states")
         from valuecast.models import memory  # noqa: PLC0415 - an extra, and slow to import
 
-        return memory.remembering(self.inputs, folder, stack)
+        return memory.remembering(self.inputs, folder, stack, users=users)
+
+    def predict_on_spark(self, log: EventLog, *, at: Moment, users: Sequence[str] | None = None) -> DataFrame:
+        """Return what ``predict`` does as a table on Spark, for more scores than should come here.
+
+        It is in no order, is computed each time that it is asked for, and has no rows where nobody is eligible.
+
+        Args:
+            log: on Spark, with the columns that were there at fitting.
+            at: the moment; not earlier than ``before``.
+            users: score only these, those of them whom the task asks about.
+
+        Raises:
+            ModelError: ``at`` is earlier than ``before``, the log lacks a column, or it is not on Spark.
+            LogError: the log is not known until ``at``.
+        """
+        from valuecast.models import executors  # noqa: PLC0415 - it builds on this file
+
+        if log.engine != "spark":
+            raise ModelError("the log is not on Spark", where=log.origin, remedy="Open it there, or use predict.")
+        return executors.raw(self, log, log.asked(at), users=users).drop(RAW)
 
     def _from_executors(self, log: EventLog, at: datetime, users: Sequence[str] | None) -> pl.DataFrame:
         from valuecast.events import spark  # noqa: PLC0415 - an extra, and slow to import
