@@ -145,7 +145,7 @@ def test_random_logs_give_the_same(frame: pl.DataFrame, moments: list[Any]) -> N
 def test_the_code_of_the_readme_runs(readme: str, tmp_path: Path) -> None:
     text = (ROOT / readme).read_text(encoding="utf-8")
     code = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)[-1]
-    spark, log = session(), simulate(replace(SHOP, since="2023-09-04", campaigns=0)).log
+    spark, log = session(), simulate(replace(SHOP, since="2023-09-05", campaigns=0)).log
     for name, table in tables(log, tmp_path).items():
         table.createOrReplaceTempView(name)
     assert "lake.shop." in code
