@@ -37,12 +37,12 @@ def check_columns(log: EventLog, requires: Mapping[str, str], *, reader: str) ->
             raise ModelError(what, where=log.origin, remedy="Map it as it was mapped for training.")
 
 
-def described(log: EventLog, events: ir.Table, columns: Iterable[str]) -> ir.Table:
+def described(items: SideTable | None, events: ir.Table, columns: Iterable[str]) -> ir.Table:
     """Return ``events`` with the item attributes among ``columns`` (``items.x``), as they were known at the time."""
     wanted = [name.removeprefix(ITEMS) for name in columns if name not in events.columns]
-    if log.items is None or not wanted:
+    if items is None or not wanted:
         return events
-    return attributed(events, log.items, wanted, by=c.TIME, prefix=ITEMS)
+    return attributed(events, items, wanted, by=c.TIME, prefix=ITEMS)
 
 
 def attributed(

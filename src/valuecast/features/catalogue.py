@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from valuecast import columns as c
@@ -56,7 +56,7 @@ class FeatureSet:
     numbers: tuple[str, ...]
     user_codes: tuple[Vocabulary, ...]
     user_numbers: tuple[str, ...]
-    requires: Mapping[str, str]
+    requires: Mapping[str, str] = field(hash=False)
 
     @property
     def features(self) -> tuple[Feature, ...]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
@@ -14,10 +15,10 @@ from numpy.typing import NDArray
 
 from valuecast import columns as c
 from valuecast.errors import LogError
-from valuecast.events import engine
+from valuecast.events import engine, prepared
 from valuecast.events.attributes import attributed, described
 from valuecast.events.keys import asked, passes, read_keys
-from valuecast.events.log import EventLog
+from valuecast.events.log import EventLog, SideTable
 from valuecast.events.schema import Kind
 from valuecast.features import families, measures
 from valuecast.features import keys as key_tables
@@ -25,6 +26,9 @@ from valuecast.features.catalogue import FeatureSet, Vocabulary
 from valuecast.features.families import YEAR
 
 FloatArray = NDArray[np.float64]
+
+EVENTS, KEYS, ITEMS, USERS = "events", "keys", "items", "users"
+_BANDED, _DISTINCT = "banded", "distinct"
 
 WINDOWS: Final = (7, 30, 90, 180, 365)
 EVENT_TYPES: Final = 12
@@ -72,7 +76,7 @@ def learn(log: EventLog, *, windows: Sequence[int] = WINDOWS, top: int = 8) -> F
     numeric = {name for name, kind in schema.items() if kind == Kind.NUMBER}
     of_users = [name for name in schema if name.startswith(measures.USERS)]
     texts = [name for name in schema if name not in numeric and name not in of_users]
-    categories = _vocabularies(log, described(log, events, texts), texts, top=top)
+    categories = _vocabularies(log, described(log.items, events, texts), texts, top=top)
     numbers = tuple(name for name in log.fields if name in numeric)
     user_codes = _vocabularies(log, _active_users(log), [name for name in of_users if name not in numeric], top=CODES)
     user_numbers = tuple(name for name in of_users if name in numeric)
@@ -136,28 +140,51 @@ def stream(spec: FeatureSet, log: EventLog, keys: Any) -> Iterator[pl.DataFrame]
 
 def _measured(spec: FeatureSet, log: EventLog, events: ir.Table, rows: pl.DataFrame) -> pl.DataFrame:
     """Every measured quantity beside its key, in the order of ``rows``."""
-    keys = key_tables.relation(rows, windows=spec.windows)
-    events = events.filter(events[c.TIME] < ibis.literal(rows[c.AT].max(), "timestamp"))
-    banded = measures.banded(spec, log, events, keys)
-    found = log.collect(banded.query)
+    given = {
+        EVENTS: events.filter(events[c.TIME] < ibis.literal(rows[c.AT].max(), "timestamp")),
+        KEYS: key_tables.frame(rows, windows=spec.windows),
+        **{name: side.table for name, side in ((ITEMS, log.items), (USERS, log.users)) if side is not None},
+    }
+    found, names = prepared.collect(log, _queries, spec, given)
+    banded, distinct = found.pop(_BANDED), found.pop(_DISTINCT)
     table = pl.DataFrame(
         {
             key_tables.ROW: np.arange(len(rows)),
-            **_windows(spec, banded.sums, _by_band(spec, found, banded.sums, len(rows))),
-            **_windows(spec, *_distinct(spec, log, events, keys, len(rows))),
+            **_windows(spec, names.sums, _by_band(spec, banded, names.sums, len(rows))),
+            **_windows(spec, names.entities, _distinct(spec, distinct, len(names.entities), len(rows))),
         }
     )
-    extremes = found.group_by(key_tables.ROW).agg(pl.col(banded.lows).min(), pl.col(banded.highs).max())
-    beside = [extremes]
-    for name in spec.streams:
-        gaps = log.collect(measures.gaps(measures.stream(events, name), keys))
-        beside.append(gaps.rename({column: f"{name}_{column}" for column in gaps.columns if column != key_tables.ROW}))
-    attributes = measures.user_attributes(spec, log, keys)
-    if attributes is not None:
-        beside.append(log.collect(attributes))
-    for other in beside:
+    extremes = banded.group_by(key_tables.ROW).agg(pl.col(names.lows).min(), pl.col(names.highs).max())
+    for other in (extremes, *found.values()):
         table = table.join(other, on=key_tables.ROW, how="left", maintain_order="left")
     return pl.concat([rows, table], how="horizontal")
+
+
+@dataclass(frozen=True)
+class _Names:
+    """Columns of the banded sums, smallest and largest values, and what is counted once, in its order."""
+
+    sums: list[str]
+    lows: list[str]
+    highs: list[str]
+    entities: list[str]
+
+
+def _queries(spec: FeatureSet, given: Mapping[str, ir.Table]) -> tuple[dict[str, ir.Table], _Names]:
+    """Build all that is asked of the engine; beside banded and distinct things, tables with one row for each key."""
+    events, keys = given[EVENTS], given[KEYS]
+    items, users = (
+        SideTable(given[name], key, {}) if name in given else None for name, key in ((ITEMS, c.ITEM), (USERS, c.USER))
+    )
+    banded, entities = measures.banded(spec, events, keys, items=items), measures.entities(spec, events)
+    made = {_BANDED: banded.query, _DISTINCT: measures.distinct(spec, entities.values(), keys)}
+    for name in spec.streams:
+        gaps = measures.gaps(measures.stream(events, name), keys)
+        made[name] = gaps.rename({f"{name}_{column}": column for column in gaps.columns if column != key_tables.ROW})
+    attributes = measures.user_attributes(spec, keys, users)
+    if attributes is not None:
+        made[USERS] = attributes
+    return made, _Names(banded.sums, banded.lows, banded.highs, list(entities))
 
 
 def _by_band(spec: FeatureSet, found: pl.DataFrame, sums: Sequence[str], rows: int) -> FloatArray:
@@ -167,17 +194,13 @@ def _by_band(spec: FeatureSet, found: pl.DataFrame, sums: Sequence[str], rows: i
     return laid
 
 
-def _distinct(
-    spec: FeatureSet, log: EventLog, events: ir.Table, keys: ir.Table, rows: int
-) -> tuple[list[str], FloatArray]:
-    """Names of the entities, and what each band adds to their number as ``(band, entity, row)``."""
-    entities = measures.entities(spec, events)
-    laid = np.zeros((len(spec.nested), len(entities), rows))
-    found = log.collect(measures.distinct(spec, entities.values(), keys))
+def _distinct(spec: FeatureSet, found: pl.DataFrame, entities: int, rows: int) -> FloatArray:
+    """Lay out what each band adds to the number of each entity as ``(band, entity, row)``."""
+    laid = np.zeros((len(spec.nested), entities, rows))
     for part, band, sign in ((found, measures.BAND, 1), (found.drop_nulls(measures.EARLIER), measures.EARLIER, -1)):
         place = tuple(part[name].to_numpy() for name in (band, measures.ENTITY, key_tables.ROW))
         np.add.at(laid, place, sign * part[measures.COUNT].to_numpy())
-    return list(entities), laid
+    return laid
 
 
 def _windows(spec: FeatureSet, names: Sequence[str], laid: FloatArray) -> dict[str, FloatArray]:

@@ -17,22 +17,25 @@ KNOWN: Final = "known"
 TODAY: Final = "today"
 
 
-def relation(keys: pl.DataFrame, *, windows: Iterable[int] = ()) -> ir.Table:
-    """Return the keys as a table for the engine, with what the queries compare to.
+def relation(keys: pl.DataFrame) -> ir.Table:
+    """Return ``frame`` as a table for the engine."""
+    return ibis.memtable(frame(keys))
+
+
+def frame(keys: pl.DataFrame, *, windows: Iterable[int] = ()) -> pl.DataFrame:
+    """Return the keys with what the queries compare to.
 
     Columns: ``row`` (0, 1, ... in the order of ``keys``), ``user``, ``at``, ``known`` (the last moment before ``at``),
     ``today`` (the date of ``at``), and the start of each window of so many days.
     """
     at = pl.col(c.AT)
-    return ibis.memtable(
-        keys.select(
-            pl.int_range(pl.len(), dtype=pl.Int64).alias(ROW),
-            c.USER,
-            at,
-            (at - timedelta(microseconds=1)).alias(KNOWN),
-            at.dt.date().alias(TODAY),
-            *((at - timedelta(days=days)).alias(start(days)) for days in windows),
-        )
+    return keys.select(
+        pl.int_range(pl.len(), dtype=pl.Int64).alias(ROW),
+        c.USER,
+        at,
+        (at - timedelta(microseconds=1)).alias(KNOWN),
+        at.dt.date().alias(TODAY),
+        *((at - timedelta(days=days)).alias(start(days)) for days in windows),
     )
 
 

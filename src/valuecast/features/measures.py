@@ -22,7 +22,7 @@ import ibis.expr.types as ir
 from valuecast import columns as c
 from valuecast.events.attributes import attributed, described
 from valuecast.events.exact import DECIMAL, exact
-from valuecast.events.log import EventLog
+from valuecast.events.log import SideTable
 from valuecast.features.catalogue import FeatureSet
 from valuecast.features.feature import DAYPARTS, WEEKDAYS, event_measure
 from valuecast.features.keys import KNOWN, ROW, TODAY, past, start
@@ -41,14 +41,14 @@ _IDENTITY = ("text", "when")
 _NO_TEXT, _NO_TIME = ibis.null("string"), ibis.null("timestamp")
 
 
-def user_attributes(spec: FeatureSet, log: EventLog, keys: ir.Table) -> ir.Table | None:
+def user_attributes(spec: FeatureSet, keys: ir.Table, users: SideTable | None) -> ir.Table | None:
     """Return ``row`` and the user attributes that were known before ``at``; None where there are none to return."""
     codes = [vocabulary.column for vocabulary in spec.user_codes]
     names = [*codes, *spec.user_numbers]
-    if log.users is None or not names:
+    if users is None or not names:
         return None
     own = [name.removeprefix(USERS) for name in names]
-    found = attributed(keys, log.users, own, by=KNOWN, prefix=USERS, row=[ROW])
+    found = attributed(keys, users, own, by=KNOWN, prefix=USERS, row=[ROW])
     texts = {name: found[name].cast("string") for name in codes}
     return found.select(ROW, **texts, **{name: found[name].cast("float64") for name in spec.user_numbers})
 
@@ -68,9 +68,9 @@ class Banded:
     highs: list[str]
 
 
-def banded(spec: FeatureSet, log: EventLog, events: ir.Table, keys: ir.Table) -> Banded:
+def banded(spec: FeatureSet, events: ir.Table, keys: ir.Table, *, items: SideTable | None) -> Banded:
     """Add up moments: all that is a sum, a smallest or a largest value of lines or moments."""
-    lines = described(log, events, [vocabulary.column for vocabulary in spec.categories])
+    lines = described(items, events, [vocabulary.column for vocabulary in spec.categories])
     moments = _moments(lines, _of_lines(spec, lines))
     of_moments = _of_moments(spec, moments)
     sums = [name for name in (*moments.columns, *of_moments) if name not in (c.USER, c.TIME)]

@@ -142,7 +142,7 @@ def _describes(log: EventLog, lines: ir.Table, name: str) -> bool:
 
 def _worded(log: EventLog, lines: ir.Table, name: str) -> tuple[int, int]:
     """Return how many different values a column has, and how many of them have words."""
-    lines = attributes.described(log, lines, [name])
+    lines = attributes.described(log.items, lines, [name])
     values = log.collect(lines.filter(lines[name].notnull()).select(lines[name].name("value")).distinct())["value"]
     return len(values), words(values)["row"].n_unique()
 
@@ -193,7 +193,7 @@ def _commonest(shops: Sequence[Shop], logs: Sequence[EventLog], limit: int) -> t
 
 def _shares(shop: Shop, log: EventLog) -> pl.DataFrame:
     """Return ``word, share``: of the lines of a shop, those that have the word."""
-    lines = attributes.described(log, surveyed(log)[0], shop.texts)
+    lines = attributes.described(log.items, surveyed(log)[0], shop.texts)
     texts = {name: str(number) for number, name in enumerate(shop.texts)}
     table = lines.select(*(lines[name].name(short) for name, short in texts.items()))
     counted = log.collect(table.group_by([*texts.values()]).aggregate(lines=table.count()))

@@ -75,7 +75,7 @@ def parts(log: EventLog, asked: pl.DataFrame, language: Language) -> Iterator[tu
 def _ordered(log: EventLog, lines: ir.Table, language: Language) -> ir.Table:
     """Return what is read of lines, in the order of user, time, type, order and id."""
     names = titles.candidates(log)
-    lines = described(log, lines, names)
+    lines = described(log.items, lines, names)
     ordered = lines.order_by([*(ibis.asc(lines[name], nulls_first=False) for name in _MOMENT), c.ID])
     columns = [*(ordered[name].name(name) for name in _MOMENT), ordered[c.AMOUNT].cast("float64").name(c.AMOUNT)]
     values = titles.texts(ordered, [c.ITEM, *names], log.schema, language)

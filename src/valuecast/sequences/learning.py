@@ -133,7 +133,7 @@ def _categories(log: EventLog, lines: ir.Table, name: str) -> tuple[str, ...]:
 
     A name has many different values, and most lines have rare ones, or nearly every item has its own.
     """
-    lines = attributes.described(log, lines, [name])
+    lines = attributes.described(log.items, lines, [name])
     counts = lines.group_by(lines[name].cast("string").name("value")).aggregate(
         count=lines.count(), items=lines[c.ITEM].nunique()
     )

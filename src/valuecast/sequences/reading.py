@@ -93,7 +93,7 @@ def read(encoding: Encoding, log: EventLog, lines: ir.Table) -> Events:
     coded = [vocabulary.column for vocabulary in encoding.vocabularies if not _worded(encoding, vocabulary)]
     texts = [*coded, *(encoding.shop.texts if encoding.shop else ())]
     numbers = [number.name for number in encoding.numbers if number.name not in MADE]
-    lines = described(log, lines, dict.fromkeys([*texts, *encoding.told, *numbers]))
+    lines = described(log.items, lines, dict.fromkeys([*texts, *encoding.told, *numbers]))
     types = {**dict.fromkeys((*_MOMENT, *texts), "string"), **dict.fromkeys(numbers, "float64"), c.TIME: "timestamp"}
     ordered = lines.order_by([*(ibis.asc(lines[name], nulls_first=False) for name in _MOMENT), c.ID])
     wanted = [ordered[name].cast(kind).name(name) for name, kind in types.items()]

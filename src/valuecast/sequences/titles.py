@@ -104,7 +104,7 @@ def roles(log: EventLog, moments: NDArray[np.int64]) -> list[Roles]:
 
 def _seen(log: EventLog, name: str, moments: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return how many different values there were before each moment, and how many of them had words."""
-    lines = described(log, log.events, [name])
+    lines = described(log.items, log.events, [name])
     (value,) = texts(lines, [name], log.schema, "en")
     table = lines.select(value.name("value"), lines[c.TIME])
     found = log.collect(table.filter(table["value"].notnull()).group_by("value").aggregate(first=table[c.TIME].min()))
