@@ -33,7 +33,7 @@ check: setup ## lint, types, import contract
 	$(BIN)/lint-imports
 
 test: check ## everything but the slow tests
-	$(BIN)/pytest -n auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile
 
 notebooks: setup ## execute the examples and render them as notebooks
 	$(BIN)/python examples/notebooks/render.py

@@ -24,7 +24,7 @@ from valuecast.events.ingest import ingest
 from valuecast.events.log import EventLog
 from valuecast.events.source import Mapping
 
-MOMENTS = 10  # for a new log, and as many for one that is added to
+MOMENTS = 5  # for a new log, and as many for one that is added to
 # Kills its own process at the n-th change of a folder (a file is made, renamed or removed), and says what that was.
 SELF_KILLING = """
 import os, runpy, signal, sys

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import polars as pl
 import pytest
 
+from tests.commands import quick_trees
 from tests.logs import START, shop
 from tests.models import contract
 from valuecast import tasks
@@ -34,6 +36,12 @@ CASES = [(name, task) for name in BASELINES for task in TASKS if BASELINES[name]
 @pytest.fixture(scope="module")
 def log() -> EventLog:
     return shop()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_trials() -> Iterator[None]:
+    with quick_trees():
+        yield
 
 
 @pytest.fixture(scope="module")

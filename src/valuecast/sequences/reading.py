@@ -5,7 +5,7 @@ Nothing loops over events in Python. Lines are read for a range of users at a ti
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,10 +16,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from valuecast import columns as c
-from valuecast.events import engine
+from valuecast.events import engine, prepared
 from valuecast.events.attributes import described
 from valuecast.events.exact import LIMIT
-from valuecast.events.log import EventLog
+from valuecast.events.log import EventLog, SideTable
 from valuecast.sequences.encoding import Encoding, Shop, Vocabulary
 from valuecast.sequences.words import cleaned, joined, words
 
@@ -32,6 +32,7 @@ DAY: Final = 86_400_000_000
 LINES_PER_PASS: Final = 1_000_000
 """Users are read so many at a time that they have about this many lines (see ``engine.scaled``)."""
 
+_LINES, _ITEMS = "lines", "items"
 _MOMENT: Final = (c.USER, c.TIME, c.EVENT, c.ORDER)
 
 
@@ -91,16 +92,36 @@ def passes(log: EventLog) -> Iterator[tuple[pl.Series, ir.Table]]:
 def read(encoding: Encoding, log: EventLog, lines: ir.Table) -> Events:
     """Read ``lines`` of ``log`` as events."""
     coded = [vocabulary.column for vocabulary in encoding.vocabularies if not _worded(encoding, vocabulary)]
-    texts = [*coded, *(encoding.shop.texts if encoding.shop else ())]
-    numbers = [number.name for number in encoding.numbers if number.name not in MADE]
-    lines = described(log.items, lines, dict.fromkeys([*texts, *encoding.told, *numbers]))
+    columns = _Columns(
+        texts=(*coded, *(encoding.shop.texts if encoding.shop else ())),
+        numbers=tuple(number.name for number in encoding.numbers if number.name not in MADE),
+        told=encoding.told,
+        characters=encoding.reader.characters if encoding.reader else 0,
+    )
+    given = {_LINES: lines} if log.items is None else {_LINES: lines, _ITEMS: log.items.table}
+    found, _ = prepared.collect(log, _ordered, columns, given)
+    return _events(encoding, found[_LINES])
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """What is read of lines; of what is ``told``, so many ``characters``."""
+
+    texts: tuple[str, ...]
+    numbers: tuple[str, ...]
+    told: tuple[str, ...]
+    characters: int
+
+
+def _ordered(columns: _Columns, given: Mapping[str, ir.Table]) -> tuple[dict[str, ir.Table], None]:
+    items = SideTable(given[_ITEMS], c.ITEM, {}) if _ITEMS in given else None
+    texts, numbers = columns.texts, columns.numbers
+    lines = described(items, given[_LINES], dict.fromkeys([*texts, *columns.told, *numbers]))
     types = {**dict.fromkeys((*_MOMENT, *texts), "string"), **dict.fromkeys(numbers, "float64"), c.TIME: "timestamp"}
     ordered = lines.order_by([*(ibis.asc(lines[name], nulls_first=False) for name in _MOMENT), c.ID])
     wanted = [ordered[name].cast(kind).name(name) for name, kind in types.items()]
-    if encoding.reader:
-        most = encoding.reader.characters
-        wanted += [ordered[name].substr(0, most).name(name) for name in encoding.told if name not in types]
-    return _events(encoding, log.collect(ordered.select(*wanted)))
+    wanted += [ordered[name].substr(0, columns.characters).name(name) for name in columns.told if name not in types]
+    return {_LINES: ordered.select(*wanted)}, None
 
 
 def _events(encoding: Encoding, lines: pl.DataFrame) -> Events:
