@@ -142,7 +142,8 @@ def test_random_logs_give_the_same(frame: pl.DataFrame, moments: list[Any]) -> N
 
 
 @pytest.mark.parametrize("readme", ["README.md", "README.zh-CN.md"])
-def test_the_code_of_the_readme_runs(readme: str, tmp_path: Path) -> None:
+def test_the_code_of_the_readme_runs(readme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     text = (ROOT / readme).read_text(encoding="utf-8")
     code = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)[-1]
     spark, log = session(), simulate(replace(SHOP, since="2023-09-05", campaigns=0)).log
@@ -153,6 +154,8 @@ def test_the_code_of_the_readme_runs(readme: str, tmp_path: Path) -> None:
     with quick_trees():
         exec(code.replace("lake.shop.", ""), known)
     assert len(known["scores"]) > 50
+    assert known["scores_there"].count() == len(known["scores"])
+    assert vc.Predictor.load("models/churn").task == known["model"].task
 
 
 @pytest.mark.slow
