@@ -25,6 +25,7 @@ from typing import Any
 
 import ibis
 import polars as pl
+from keeping import show
 
 from valuecast import columns as c
 from valuecast.errors import FitError
@@ -205,16 +206,7 @@ def report(kept: Path) -> None:
         )
         .drop("size")
     )
-    with pl.Config(
-        tbl_rows=-1,
-        tbl_cols=-1,
-        tbl_width_chars=250,
-        fmt_str_lengths=40,
-        tbl_formatting="MARKDOWN",
-        tbl_hide_dataframe_shape=True,
-        tbl_hide_column_data_types=True,
-    ):
-        print(table)
+    show(table)
 
 
 if __name__ == "__main__":

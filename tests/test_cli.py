@@ -186,14 +186,14 @@ def test_help_version_and_no_arguments(here: Path) -> None:
 
 def test_what_several_processes_do_not_share_is_refused(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
-    for words in (
-        ["describe", "log"],
-        ["run", "your_log.toml"],
-        ["label", "next", "model", "file.csv", "--out", "x.csv"],
+    for name, words in (
+        ("describe", ["log"]),
+        ("run", ["x.toml"]),
+        ("label next", ["model", "x.csv", "--out", "y.csv"]),
     ):
-        told = refused(*words)
-        assert "share the work of pretrain, finetune and label fit alone. Start it without torchrun." in told
-        assert " ".join(words[:-1] if words[0] != "label" else words[:2]) + ":" in told
+        told = refused(*name.split(), *words)
+        assert f"{name}: several processes share the work of pretrain, finetune and label fit alone" in told
+        assert "Start it without torchrun." in told
 
 
 def test_the_command_line_starts_without_anything_heavy() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
@@ -27,7 +26,7 @@ from valuecast.features.families import YEAR
 
 FloatArray = NDArray[np.float64]
 
-EVENTS, KEYS, ITEMS, USERS = "events", "keys", "items", "users"
+_EVENTS, _KEYS, _ITEMS, _USERS = "events", "keys", "items", "users"
 _BANDED, _DISTINCT = "banded", "distinct"
 
 WINDOWS: Final = (7, 30, 90, 180, 365)
@@ -141,17 +140,17 @@ def stream(spec: FeatureSet, log: EventLog, keys: Any) -> Iterator[pl.DataFrame]
 def _measured(spec: FeatureSet, log: EventLog, events: ir.Table, rows: pl.DataFrame) -> pl.DataFrame:
     """Every measured quantity beside its key, in the order of ``rows``."""
     given = {
-        EVENTS: events.filter(events[c.TIME] < ibis.literal(rows[c.AT].max(), "timestamp")),
-        KEYS: key_tables.frame(rows, windows=spec.windows),
-        **{name: side.table for name, side in ((ITEMS, log.items), (USERS, log.users)) if side is not None},
+        _EVENTS: events.filter(events[c.TIME] < ibis.literal(rows[c.AT].max(), "timestamp")),
+        _KEYS: key_tables.frame(rows, windows=spec.windows),
+        **{name: side.table for name, side in ((_ITEMS, log.items), (_USERS, log.users)) if side is not None},
     }
-    found, names = prepared.collect(log, _queries, spec, given)
+    found, (names, entities) = prepared.collect(log, _queries, spec, given)
     banded, distinct = found.pop(_BANDED), found.pop(_DISTINCT)
     table = pl.DataFrame(
         {
             key_tables.ROW: np.arange(len(rows)),
             **_windows(spec, names.sums, _by_band(spec, banded, names.sums, len(rows))),
-            **_windows(spec, names.entities, _distinct(spec, distinct, len(names.entities), len(rows))),
+            **_windows(spec, entities, _distinct(spec, distinct, len(entities), len(rows))),
         }
     )
     extremes = banded.group_by(key_tables.ROW).agg(pl.col(names.lows).min(), pl.col(names.highs).max())
@@ -160,21 +159,16 @@ def _measured(spec: FeatureSet, log: EventLog, events: ir.Table, rows: pl.DataFr
     return pl.concat([rows, table], how="horizontal")
 
 
-@dataclass(frozen=True)
-class _Names:
-    """Columns of the banded sums, smallest and largest values, and what is counted once, in its order."""
+def _queries(
+    spec: FeatureSet, given: Mapping[str, ir.Table]
+) -> tuple[dict[str, ir.Table], tuple[measures.Banded, list[str]]]:
+    """Build all that is asked of the engine, and tell what is banded, and the entities that are counted once.
 
-    sums: list[str]
-    lows: list[str]
-    highs: list[str]
-    entities: list[str]
-
-
-def _queries(spec: FeatureSet, given: Mapping[str, ir.Table]) -> tuple[dict[str, ir.Table], _Names]:
-    """Build all that is asked of the engine; beside banded and distinct things, tables with one row for each key."""
-    events, keys = given[EVENTS], given[KEYS]
+    Beside what is banded and what is distinct, each table has one row for each key.
+    """
+    events, keys = given[_EVENTS], given[_KEYS]
     items, users = (
-        SideTable(given[name], key, {}) if name in given else None for name, key in ((ITEMS, c.ITEM), (USERS, c.USER))
+        SideTable(given[name], key, {}) if name in given else None for name, key in ((_ITEMS, c.ITEM), (_USERS, c.USER))
     )
     banded, entities = measures.banded(spec, events, keys, items=items), measures.entities(spec, events)
     made = {_BANDED: banded.query, _DISTINCT: measures.distinct(spec, entities.values(), keys)}
@@ -183,8 +177,8 @@ def _queries(spec: FeatureSet, given: Mapping[str, ir.Table]) -> tuple[dict[str,
         made[name] = gaps.rename({f"{name}_{column}": column for column in gaps.columns if column != key_tables.ROW})
     attributes = measures.user_attributes(spec, keys, users)
     if attributes is not None:
-        made[USERS] = attributes
-    return made, _Names(banded.sums, banded.lows, banded.highs, list(entities))
+        made[_USERS] = attributes
+    return made, (banded, list(entities))
 
 
 def _by_band(spec: FeatureSet, found: pl.DataFrame, sums: Sequence[str], rows: int) -> FloatArray:
